@@ -1,0 +1,87 @@
+"""Train an experiment from several seeds, evaluate each run, and print every value.
+
+    python benchmarks/seeds.py mnist --seeds 5
+
+Each run is a process of its own with its share of the cores. Runs that are already there go on, or
+are only evaluated, so that the command can be repeated after an interruption.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What to run."""
+
+    experiment: Positional[str]
+    """built-in name or experiment file"""
+    seeds: int = 5
+    """how many, from 0 up"""
+    workers: int = 2
+    """runs at a time, each with its share of the cores"""
+    steps: int | None = None
+    """the experiment's by default"""
+    plain_gan: bool = False
+    """train the baseline"""
+    out: Path = Path("runs/seeds")
+    """where the run folders go"""
+
+
+def run(settings: Seeds, seed: int) -> dict:
+    """One seed's report, with the minutes its training took."""
+    suffix = "-plain" if settings.plain_gan else ""
+    folder = settings.out / f"{Path(settings.experiment).stem}{suffix}-{seed}"
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    program = [sys.executable, "-m", "pyro_infogan"]
+    train = [*program, "train", settings.experiment, "--seed", str(seed), "--out", str(folder)]
+    train += ["--steps", str(settings.steps)] if settings.steps else []
+    train += ["--plain-gan"] if settings.plain_gan else []
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with (folder / "log.txt").open("a") as log:
+        subprocess.run([*train, "--resume"], env=environment, stderr=log, stdout=log, check=True)
+    minutes = (time.monotonic() - started) / 60
+    subprocess.run(
+        [*program, "evaluate", str(folder)], env=environment, stdout=subprocess.DEVNULL, check=True
+    )
+    report = json.loads((folder / "report.json").read_text())
+    print(f"seed {seed}: {minutes:.1f} min, {summary(report)}", flush=True)
+    return report
+
+
+def summary(report: dict) -> dict[str, float]:
+    """Accuracy, NMI and ARI of each code with categories, and L_I of every code in nats."""
+    values = {f"L_I({name})": info["bound"] for name, info in report["information"].items()}
+    for name, found in report["clustering"].items():
+        values |= {f"{key}({name})": found[key] for key in ("accuracy", "nmi", "ari")}
+    return {key: round(value, 4) for key, value in values.items()}
+
+
+def main() -> None:
+    """Run all seeds and print a row for each measure: every value, median, worst."""
+    settings = tyro.cli(Seeds)
+    with ThreadPoolExecutor(settings.workers) as pool:
+        reports = list(pool.map(lambda seed: run(settings, seed), range(settings.seeds)))
+    rows = [summary(report) for report in reports]
+    print(f"| {settings.experiment} | seeds 0 to {settings.seeds - 1} | median | worst |")
+    print("|---|---|---|---|")
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        every = ", ".join(f"{value:.4f}" for value in values)
+        print(f"| {key} | {every} | {statistics.median(values):.4f} | {min(values):.4f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""InfoGAN as a probabilistic program: codes are Pyro distributions, Q is a guide.
+
+Names are imported when they are first used, so that the command line answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, figures
+    from .errors import InfoGANError
+    from .evaluation import evaluate
+    from .inference import (
+        INFOGAN,
+        PLAIN_GAN,
+        Affine,
+        Invariance,
+        Objective,
+        Rates,
+        families,
+    )
+    from .infogan import InfoGAN
+    from .models import Experiment
+    from .training import train
+
+_HOMES = {
+    "datasets": ".datasets",
+    "figures": ".figures",
+    "families": ".inference.families",
+    "InfoGANError": ".errors",
+    "evaluate": ".evaluation",
+    "INFOGAN": ".inference",
+    "PLAIN_GAN": ".inference",
+    "Affine": ".inference",
+    "Invariance": ".inference",
+    "Objective": ".inference",
+    "Rates": ".inference",
+    "InfoGAN": ".infogan",
+    "Experiment": ".models",
+    "train": ".training",
+}
+
+__all__ = [
+    "INFOGAN",
+    "PLAIN_GAN",
+    "Affine",
+    "Experiment",
+    "InfoGAN",
+    "InfoGANError",
+    "Invariance",
+    "Objective",
+    "Rates",
+    "datasets",
+    "evaluate",
+    "families",
+    "figures",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES[name], __name__)
+    # A module that carries its own name here is the thing itself.
+    found = home if _HOMES[name].endswith(f".{name}") else getattr(home, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

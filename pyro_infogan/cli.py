@@ -1,0 +1,294 @@
+"""The command line. Everything heavy is imported inside the commands, so that --help is instant."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+from .errors import DataError, DeclarationError, InfoGANError
+
+if TYPE_CHECKING:
+    from .infogan import InfoGAN
+    from .models import Experiment
+    from .runs import Run
+
+__all__ = ["main"]
+
+
+@dataclass(kw_only=True)
+class Command:
+    """What every command has."""
+
+    device: str | None = None
+    """where to compute, such as cpu or cuda; a GPU if there is one, by default"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclass(kw_only=True)
+class Train(Command):
+    """Train an experiment into a run folder."""
+
+    experiment: Positional[str]
+    """a built-in name (see the command experiments), my_codes.py, or my_codes.py:name"""
+    steps: int | None = None
+    """updates of each player; the experiment's by default"""
+    batch_size: int | None = None
+    """images in each update; the experiment's by default"""
+    seed: int = 0
+    """of the weights, the order of the data, and every draw"""
+    out: Path | None = None
+    """run folder; runs/<experiment> by default"""
+    resume: bool = False
+    """go on from the run folder's newest good checkpoint, where there is one"""
+    plain_gan: bool = False
+    """Figure 1's baseline: Q is fitted beside a plain GAN, which never feels it"""
+
+    def __call__(self) -> None:
+        """Build the experiment's InfoGAN from the seed, and train it."""
+        import torch
+
+        from .inference import PLAIN_GAN
+        from .infogan import InfoGAN
+        from .training import train, usable_device
+
+        device = usable_device(self.device)
+        name, experiment, file = _experiment(self.experiment)
+        out = self.out or Path("runs") / (f"{name}-plain" if self.plain_gan else name)
+        torch.manual_seed(self.seed)
+        gan = InfoGAN.from_experiment(experiment)
+        print(f"{gan}\ntraining into {out}", flush=True)
+        train(
+            gan,
+            experiment.data(),
+            steps=self.steps if self.steps is not None else experiment.steps,
+            batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
+            seed=self.seed,
+            out=out,
+            device=device,
+            objective=PLAIN_GAN if self.plain_gan else experiment.objective,
+            rates=experiment.rates,
+            resume=self.resume,
+            experiment=name,
+            experiment_file=file,
+        )
+
+
+@dataclass(kw_only=True)
+class Evaluate(Command):
+    """Measure L_I, and the categories against the labels of the test images, into report.json."""
+
+    run: Positional[Path]
+    """run folder"""
+    draws: int = 10_000
+    """generated images for L_I"""
+    seed: int = 0
+    """of those draws"""
+
+    def __call__(self) -> None:
+        """Write report.json and a confusion figure for each categorical code."""
+        import json
+
+        from . import figures
+        from .evaluation import evaluate
+        from .runs import write_text
+
+        run, gan = _load(self)
+        report = evaluate(gan, _test_images(run), self.draws, self.seed)
+        for name, found in report.clustering.items():
+            figures.write(figures.confusion(found, name), run.folder / f"confusion-{name}.png")
+        write_text(run.folder / "report.json", json.dumps(report.data(), indent=2) + "\n")
+        print(report)
+
+
+@dataclass(kw_only=True)
+class Figures(Command):
+    """Draw the paper's figures of a run: bound, traversals and samples, as PNG files."""
+
+    run: Positional[Path]
+    """run folder"""
+    baseline: Path | None = None
+    """run folder of a plain GAN, to draw in the bound's figure"""
+    seed: int = 0
+    """of noise and codes"""
+
+    def __call__(self) -> None:
+        """Write bound.png, samples.png and traverse-<code>.png into the run folder."""
+        from . import figures
+        from .evaluation import clusterings
+        from .runs import Run
+
+        run, gan = _load(self)
+        clusters = clusterings(gan, _test_images(run))
+        lines = Run(self.baseline).metrics() if self.baseline else ()
+        curves = figures.bound(run.metrics(), gan.entropies, lines)
+        figures.write(curves, run.folder / "bound.png")
+        figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
+        for name, element, label in figures.traversals(gan):
+            figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
+            figures.write(figure, run.folder / f"traverse-{label}.png")
+
+
+@dataclass(kw_only=True)
+class Sample(Command):
+    """Generate a grid of images, with some codes held."""
+
+    run: Positional[Path]
+    """run folder"""
+    codes: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE ...")] = ()
+    """codes to hold, such as digit=3 slant=0.5; numbers of a vector code go with commas"""
+    count: int = 64
+    """how many images"""
+    seed: int = 0
+    """of noise and codes"""
+    out: Path = Path("samples.png")
+    """PNG file to write"""
+
+    def __call__(self) -> None:
+        """Write the grid."""
+        import torch
+        from torchvision.transforms.functional import to_pil_image
+        from torchvision.utils import make_grid
+
+        from .runs import replace
+
+        _, gan = _load(self)
+        torch.manual_seed(self.seed)
+        images = gan.generate(self.count, _held(self.codes)).cpu()
+        grid = to_pil_image(make_grid(images, round(self.count**0.5), padding=1, pad_value=1.0))
+        replace(self.out, lambda file: grid.save(file, format="PNG"))
+
+
+@dataclass(kw_only=True)
+class Infer(Command):
+    """Print the posterior of each image's codes, a JSON line an image."""
+
+    run: Positional[Path]
+    """run folder"""
+    images: Positional[tuple[Path, ...]]
+    """image files; they are converted to the run's size and channels"""
+
+    def __call__(self) -> None:
+        """One line each: the file, and for each code its family and parameters."""
+        import json
+
+        import torch
+
+        from .datasets import read_image
+        from .inference import parameters
+
+        _, gan = _load(self)
+        images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
+        posteriors = gan.infer(images)
+        for index, path in enumerate(self.images):
+            line: dict[str, Any] = {"image": str(path)}
+            for name, posterior in posteriors.items():
+                family, values = parameters(posterior)
+                chosen = {key: value[index].tolist() for key, value in values.items()}
+                line[name] = {"family": family, **chosen}
+            print(json.dumps(line))
+
+
+@dataclass(kw_only=True)
+class Experiments(Command):
+    """List the built-in experiments."""
+
+    def __call__(self) -> None:
+        """One line each: its name and its codes."""
+        from .models import built_in
+
+        for name, experiment in built_in().items():
+            print(f"{name:12} {experiment.steps} steps; {experiment.summary}")
+
+
+Commands = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Figures, subcommand("figures")]
+    | Annotated[Sample, subcommand("sample")]
+    | Annotated[Infer, subcommand("infer")]
+    | Annotated[Experiments, subcommand("experiments")]
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; exits with 2 on bad usage and with 1 on a failure it can explain."""
+    command: Any = tyro.cli(
+        FlagCreatePairsOff[OmitSubcommandPrefixes[Commands]],
+        args=args,
+        prog="pyro-infogan",
+        description="InfoGAN as a probabilistic program.",
+    )
+    try:
+        command()
+    except InfoGANError as error:
+        if command.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:
+    """Name, experiment and file of ``mnist``, ``my_codes.py`` or ``my_codes.py:name``."""
+    from .models import built_in, load_file
+
+    known = built_in()
+    if reference in known:
+        return reference, known[reference], None
+    path, _, name = reference.partition(":")
+    if not path.endswith(".py"):
+        raise DeclarationError(
+            "experiment",
+            got=repr(reference),
+            expected=f"one of {', '.join(known)}, or a Python file",
+            fix="See pyro-infogan experiments.",
+        )
+    experiment, name = load_file(Path(path), name or None)
+    return name, experiment, Path(path)
+
+
+def _load(command: Any) -> tuple["Run", "InfoGAN"]:
+    from .infogan import InfoGAN
+    from .runs import Run
+    from .training import usable_device
+
+    return Run(command.run), InfoGAN.load(command.run, usable_device(command.device))
+
+
+def _test_images(run: "Run") -> Any:
+    """The held-out images of a run's experiment; none for a run that no experiment declared."""
+    from .models import built_in, load_file
+
+    file = run.experiment_file()
+    name = (run.record() or {}).get("experiment")
+    if file:
+        experiment, _ = load_file(file, name)
+    else:
+        experiment = built_in().get(str(name))
+    return experiment.data(train=False) if experiment else None
+
+
+def _held(codes: Sequence[str]) -> dict[str, Any]:
+    """Values of ``digit=3``, ``slant=0.5`` and ``style=0.1,-0.2``."""
+    held = {}
+    for code in codes:
+        name, equals, text = code.partition("=")
+        try:
+            numbers = [
+                float(part) if "." in part or "e" in part else int(part) for part in text.split(",")
+            ]
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise DataError(
+                "--codes",
+                got=repr(code),
+                expected="a name, an equals sign and a number, such as digit=3",
+                fix="Separate several codes with spaces, and numbers of one code with commas.",
+            )
+        held[name] = numbers[0] if len(numbers) == 1 else numbers
+    return held

@@ -1,0 +1,10 @@
+"""Images to train on, held in memory as bytes.
+
+A set is indexable, ``dataset[i]`` being ``(image, label)``, and knows its images as one tensor,
+which is what training gathers batches from.
+"""
+
+from .images import ImageSet, read_image
+from .mnist import mnist
+
+__all__ = ["ImageSet", "mnist", "read_image"]

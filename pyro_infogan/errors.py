@@ -1,0 +1,48 @@
+"""Errors that say what came, what was expected, and how to mend it.
+
+Every error a user can cause is an :class:`InfoGANError`; anything else that escapes the library is
+a defect of it.
+"""
+
+from typing import Self
+
+__all__ = ["DataError", "DeclarationError", "DivergenceError", "InfoGANError", "RunError"]
+
+
+class InfoGANError(Exception):
+    """Base of the library's errors.
+
+    Args:
+        what: what was being read, such as ``"code 'digit'"``.
+        got: what came.
+        expected: what would have been accepted.
+        fix: one sentence that says what to do.
+
+    Example:
+        >>> print(InfoGANError("batch_size", got=1, expected="at least 2", fix="Raise it."))
+        batch_size: got 1, expected at least 2. Raise it.
+    """
+
+    def __init__(self, what: str, *, got: object, expected: object, fix: str) -> None:
+        super().__init__(f"{what}: got {got}, expected {expected}. {fix}")
+
+    def within(self, place: str) -> Self:
+        """The same error, told as one inside ``place``."""
+        self.args = (f"{place}, {self}",)
+        return self
+
+
+class DeclarationError(InfoGANError, ValueError):
+    """A code prior, posterior, information weight, network or experiment that cannot be built."""
+
+
+class DataError(InfoGANError, ValueError):
+    """Images or codes that do not fit the declaration."""
+
+
+class RunError(InfoGANError, RuntimeError):
+    """A run folder, checkpoint or device that cannot be used."""
+
+
+class DivergenceError(RunError):
+    """A loss that stopped being finite; names the last good checkpoint."""

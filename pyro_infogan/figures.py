@@ -1,0 +1,239 @@
+"""The paper's figures, of any declaration. Each function gives a matplotlib Figure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .codes import unit
+from .errors import DataError
+from .evaluation import Clustering
+from .infogan import InfoGAN
+from .runs import replace
+
+__all__ = ["bound", "confusion", "samples", "traversals", "traverse", "write"]
+
+_DPI = 160
+
+
+def _new(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def _sheet(images: Tensor, columns: int) -> np.ndarray:
+    """Images (n, C, H, W) as one array (H·rows, W·columns[, 3]), a thin white line between them."""
+    padded = torch.nn.functional.pad(images.cpu(), (1, 1, 1, 1), value=1.0)
+    n, channels, height, width = padded.shape
+    grid = padded.unflatten(0, (n // columns, columns)).permute(0, 3, 1, 4, 2)
+    sheet = grid.reshape(n // columns * height, columns * width, channels).numpy()
+    # One channel is grey, three are colour; of any other number the first is shown.
+    return sheet if channels == 3 else sheet[..., 0]
+
+
+def _show(axes: Any, sheet: np.ndarray) -> None:
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def bound(
+    metrics: Iterable[Mapping[str, float]],
+    entropies: Mapping[str, float],
+    baseline: Iterable[Mapping[str, float]] = (),
+) -> Figure:
+    """Figure 1: L_I of each code over the steps, beside H(c).
+
+    Args:
+        metrics: lines of ``metrics.jsonl``, or what ``train`` returned.
+        entropies: H(c) of each code in nats, ``gan.entropies``.
+        baseline: the same of a plain GAN with Q fitted beside it, drawn dashed.
+
+    Raises:
+        DataError: for no metrics.
+    """
+    runs = [list(metrics), list(baseline)]
+    if not runs[0]:
+        raise DataError("metrics", got="no lines", expected="a run's metrics", fix="Train first.")
+    figure = _new(5.2, 3.4)
+    axes = figure.subplots()
+    for colour, (name, entropy) in enumerate(entropies.items()):
+        label = f"$L_I$({name})"
+        for lines, style, suffix in zip(runs, ("-", "--"), ("", ", plain GAN"), strict=True):
+            if lines:
+                steps = [line["step"] for line in lines]
+                values = [line[f"info/{name}"] for line in lines]
+                axes.plot(steps, values, style, color=f"C{colour}", lw=1.2, label=label + suffix)
+        axes.axhline(entropy, color=f"C{colour}", ls=":", lw=1, label=f"$H$({name})")
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats")
+    axes.set_xlim(left=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize="small")
+    return figure
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    replace(path, lambda file: figure.savefig(file, format="png"))
+
+
+def samples(gan: InfoGAN, rows: int = 10, columns: int = 10, seed: int = 0) -> Figure:
+    """Images with noise and codes from their priors."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        images = gan.generate(rows * columns)
+    figure = _new(0.45 * columns, 0.45 * rows)
+    axes = figure.subplots()
+    _show(axes, _sheet(images, columns))
+    axes.set_xticks([])
+    return figure
+
+
+def traverse(
+    gan: InfoGAN,
+    name: str,
+    *,
+    element: int = 0,
+    span: tuple[float, float] | None = None,
+    rows: int = 10,
+    columns: int = 10,
+    seed: int = 0,
+    clusters: Mapping[str, Clustering] | None = None,
+) -> Figure:
+    """Figure 2: one code varies from left to right, each row keeps its noise and other codes.
+
+    Rows step through the categories of the other codes, so that each is seen.
+
+    Args:
+        gan: a trained InfoGAN.
+        name: the code.
+        element: which number of a vector code.
+        span: first and last value of a continuous code; by default twice the prior's range, as the
+            paper shows −2 to 2 of a code trained on −1 to 1.
+        rows: how many rows of fixed noise.
+        columns: how many values of a continuous code; a discrete one shows all of its own.
+        seed: of noise and other codes.
+        clusters: categories matched to labels, from ``evaluate``, to order categories by.
+
+    Raises:
+        DeclarationError: for a code that is not declared.
+        DataError: for a vector of categories, or an element that is not there.
+    """
+    gan.check_names([name], "figures.traverse")
+    clusters = clusters or {}
+    values, ticks = _values(gan, name, element, span, columns, clusters)
+    columns = len(values)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        noise, codes = gan.draw(rows)
+    for other in gan.prior.sites:
+        if other != name and _enumerable(gan, other):
+            support, _ = _values(gan, other, 0, None, 0, clusters)
+            codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
+    codes = {other: value.repeat_interleave(columns, 0) for other, value in codes.items()}
+    if _enumerable(gan, name):
+        codes[name] = values.repeat(rows, *[1] * (values.dim() - 1))
+    elif gan.prior.sites[name].event_shape:
+        codes[name].flatten(1)[:, element] = values.repeat(rows)
+    else:
+        codes[name] = values.repeat(rows)
+    images = gan.generate(rows * columns, codes, noise.repeat_interleave(columns, 0))
+
+    figure = _new(0.45 * columns, 0.45 * rows + 0.45)
+    axes = figure.subplots()
+    _show(axes, _sheet(images, columns))
+    step = gan.image_shape[2] + 2
+    axes.set_xticks([step * (column + 0.5) for column in range(columns)], ticks, fontsize=7)
+    single = _enumerable(gan, name) or not gan.prior.sites[name].event_shape
+    axes.set_xlabel(name if single else f"{name}[{element}]")
+    return figure
+
+
+def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
+    """Every (code, element) that can be traversed, with a label for file names."""
+    listed = []
+    for name, prior in gan.prior.sites.items():
+        if _enumerable(gan, name) or not prior.event_shape:
+            listed.append((name, 0, name))
+        elif not gan.prior.is_discrete(name):
+            count = prior.event_shape.numel()
+            listed += [(name, element, f"{name}-{element}") for element in range(count)]
+    return listed
+
+
+def confusion(clustering: Clustering, name: str) -> Figure:
+    """How many images of each label fall in each category, in the order of the matching."""
+    table = np.array(clustering.confusion)[clustering.order]
+    share = table / np.maximum(table.sum(0, keepdims=True), 1)
+    categories, labels = table.shape
+    figure = _new(0.42 * labels + 1.2, 0.42 * categories + 1.0)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row in range(categories):
+        for column in range(labels):
+            dark = share[row, column] > 0.5
+            axes.text(
+                column,
+                row,
+                table[row, column],
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if dark else "black",
+            )
+    axes.set_xticks(range(labels))
+    axes.set_yticks(range(categories), [str(category) for category in clustering.order])
+    axes.set_xlabel("label")
+    axes.set_ylabel(f"category of {name}")
+    axes.set_title(f"accuracy {clustering.accuracy:.4f}", fontsize="medium")
+    axes.tick_params(length=0)
+    return figure
+
+
+def _enumerable(gan: InfoGAN, name: str) -> bool:
+    """Whether a code takes one of a few categories."""
+    return gan.prior.is_discrete(name) and gan.prior.sites[name].has_enumerate_support
+
+
+def _values(
+    gan: InfoGAN,
+    name: str,
+    element: int,
+    span: tuple[float, float] | None,
+    columns: int,
+    clusters: Mapping[str, Clustering],
+) -> tuple[Tensor, Sequence[str]]:
+    """The values a code steps through, and how to label them."""
+    prior = gan.prior.sites[name]
+    if _enumerable(gan, name):
+        support = prior.enumerate_support()
+        if name not in clusters:
+            return support, [str(index) for index in range(len(support))]
+        order = clusters[name].order
+        matched = [clusters[name].matching[category] for category in order]
+        labels = ["–" if label is None else str(label) for label in matched]
+        return support[torch.tensor(order, device=support.device)], labels
+    if gan.prior.is_discrete(name):
+        raise DataError(
+            f"code {name!r}",
+            got="a vector of discrete codes",
+            expected="a code of single categories or of continuous numbers",
+            fix="Generate it with values of your own: gan.generate(n, codes={...}).",
+        )
+    count = prior.event_shape.numel()
+    if not 0 <= element < count:
+        raise DataError(
+            f"element of code {name!r}",
+            got=element,
+            expected=f"0 to {count - 1}",
+            fix="Choose one it has.",
+        )
+    centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
+    low, high = span or ((centre - 2 * scale).item(), (centre + 2 * scale).item())
+    values = torch.linspace(low, high, columns, device=gan.device)
+    return values, [f"{value:.3g}" for value in values.tolist()]

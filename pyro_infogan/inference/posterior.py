@@ -1,0 +1,116 @@
+"""Q(c | x): one shared hidden layer above the trunk, then a family for each code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from ..codes import CodePrior
+from ..errors import DeclarationError
+from . import families
+
+__all__ = ["Posterior", "parameters"]
+
+
+class Posterior(nn.Module):
+    """The amortised posterior: features of the trunk to a distribution for each code.
+
+    Args:
+        prior: the code prior.
+        hidden: module from trunk features to ``features`` numbers, shared by all codes.
+        features: width of ``hidden``'s output.
+        chosen: a family for each code that is not to have its default.
+
+    Raises:
+        DeclarationError: for a family of a code that is not declared, or one whose distribution
+            does not fit the code's prior.
+    """
+
+    def __init__(
+        self,
+        prior: CodePrior,
+        hidden: nn.Module,
+        features: int,
+        chosen: Mapping[str, families.Family],
+    ) -> None:
+        super().__init__()
+        for name in chosen:
+            if name not in prior.sites:
+                raise DeclarationError(
+                    "posterior",
+                    got=f"a family for {name!r}",
+                    expected=f"names among {list(prior.sites)}",
+                    fix="Rename it, or declare the code.",
+                )
+        self.hidden = hidden
+        self.names = tuple(prior.sites)
+        self.families: dict[str, families.Family] = {}
+        # A list, since a ModuleDict refuses code names such as "type" and "keys".
+        self.heads = nn.ModuleList()
+        for name, code in prior.sites.items():
+            try:
+                family = chosen[name] if name in chosen else families.default(code)
+                head = family(code, features)
+                _check_fit(code, head, features)
+            except DeclarationError as error:
+                raise error.within(f"code {name!r}") from None
+            self.families[name] = family
+            self.heads.append(head)
+
+    def forward(self, features: Tensor) -> dict[str, Any]:
+        """Q(c | x) of each code, with batch shape (*), from trunk features (*, F).
+
+        The heads run in float32 even under autocast: log-probabilities in bfloat16 are too coarse
+        to train on, and its rounded probabilities fail Pyro's validation.
+        """
+        *batch, width = features.shape
+        hidden = self.hidden(features.reshape(-1, width)).unflatten(0, batch)
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = hidden.float()
+            return {name: head(hidden) for name, head in zip(self.names, self.heads, strict=True)}
+
+
+def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
+    """Name of a distribution's family and its parameters, each with the batch in front.
+
+    Example:
+        >>> name, values = parameters(dist.Normal(torch.zeros(2, 3), 1.0).to_event(1))
+        >>> name, {key: value.shape for key, value in values.items()}
+        ('Normal', {'loc': torch.Size([2, 3]), 'scale': torch.Size([2, 3])})
+    """
+    while isinstance(posterior, dist.Independent):
+        posterior = posterior.base_dist
+    names = [name for name in posterior.arg_constraints if name != "logits"]
+    return type(posterior).__name__, {name: getattr(posterior, name) for name in names}
+
+
+def _check_fit(prior: Any, head: nn.Module, features: int) -> None:
+    """Refuse a head that would broadcast silently: its distribution must have the prior's shape."""
+    training = head.training
+    with torch.no_grad():
+        posterior = head.eval()(torch.zeros(2, features))
+        head.train(training)
+        if not isinstance(posterior, dist.torch_distribution.TorchDistributionMixin):
+            raise DeclarationError(
+                "posterior",
+                got=f"a family that gives {type(posterior).__name__}",
+                expected="a Pyro distribution",
+                fix="Return one from the family's module.",
+            )
+        if posterior.batch_shape != (2,) or posterior.event_shape != prior.event_shape:
+            raise DeclarationError(
+                "posterior",
+                got=f"batch shape {tuple(posterior.batch_shape)} and event shape "
+                f"{tuple(posterior.event_shape)} for 2 images",
+                expected=f"(2,) and {tuple(prior.event_shape)}, as the prior has",
+                fix="Choose another family, or add .to_event() to its distribution.",
+            )
+        if posterior.support.is_discrete != prior.support.is_discrete:
+            raise DeclarationError(
+                "posterior",
+                got=f"support {posterior.support}",
+                expected=f"one that covers the prior's, {prior.support}",
+                fix="Choose another family.",
+            )

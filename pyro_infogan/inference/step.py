@@ -1,0 +1,210 @@
+r"""The step: who is updated by what.
+
+.. math:: \min_{G, Q} \max_D V(D, G) - \sum_c \lambda_c L_I^c(G, Q)
+
+(Chen et al. 2016, equation 6.) One step updates the two players in turn:
+
+============== ============================== ====================================================
+player         its parameters                 what moves them
+============== ============================== ====================================================
+discriminator  trunk, discriminator head      V on real and generated images
+..             trunk, posterior               L_I on generated images
+generator      generator                      the non-saturating loss, and L_I
+============== ============================== ====================================================
+
+Each backward pass names its player's parameters, so that no gradient of the other's weights is ever
+formed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import DeclarationError
+from .adversarial import discriminator_loss, generator_loss
+from .bound import scores
+
+if TYPE_CHECKING:
+    from ..infogan import InfoGAN
+
+__all__ = ["INFOGAN", "PAPER_RATES", "PLAIN_GAN", "Invariance", "Objective", "Rates", "Step"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Adam's settings for the two players."""
+
+    discriminator: float = 2e-4
+    generator: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+PAPER_RATES = Rates()
+"""The paper's learning rates, and its official code's betas."""
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """Asks that some codes be readable from distorted images too.
+
+    Their score becomes (1 − share) log q(c | x) + share log q(c | T(x)), less log p(c), with T
+    drawn anew for each image. Since c → x → T(x) is a Markov chain, the data processing inequality
+    makes the expectation of either part a lower bound on I(c; x), and so is their mixture: the
+    objective stays InfoGAN's, unsupervised, and only steers *which* information the codes carry. A
+    category that must survive rotation, shear and scaling is more a shape than a style.
+
+    Attributes:
+        distort: random distortion of images (n, C, H, W).
+        codes: the codes that must survive it.
+        share: weight of the distorted images, in [0, 1].
+    """
+
+    distort: Callable[[Tensor], Tensor]
+    codes: tuple[str, ...]
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise DeclarationError(
+                "Invariance.share", got=self.share, expected="a number in [0, 1]", fix="Lower it."
+            )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The terms of the game, and where the gradient of L_I goes.
+
+    Attributes:
+        info_updates_trunk: whether L_I moves the trunk in the discriminator's step, as the paper's
+            minimum over Q does, or the posterior's own layers alone.
+        info_updates_generator: whether L_I moves the generator.
+        invariance: a distortion that some codes must survive.
+    """
+
+    info_updates_trunk: bool = True
+    info_updates_generator: bool = True
+    invariance: Invariance | None = None
+
+
+INFOGAN = Objective()
+"""The paper's objective."""
+
+PLAIN_GAN = Objective(info_updates_trunk=False, info_updates_generator=False)
+"""Figure 1's baseline: a GAN with Q fitted beside it, which neither trunk nor generator feels."""
+
+
+@dataclass
+class Step:
+    """One update of both players, and the state that goes with it.
+
+    Attributes:
+        gan: the networks to train, in training mode.
+        objective: the terms of the game.
+        rates: Adam's settings.
+        precision: dtype that the networks compute in; scores and losses stay in float32.
+    """
+
+    gan: "InfoGAN"
+    objective: Objective = INFOGAN
+    rates: Rates = PAPER_RATES
+    precision: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        gan = self.gan
+        self.players = {
+            "discriminator": [
+                *gan.trunk.parameters(),
+                *gan.discriminator.parameters(),
+                *gan.posterior.parameters(),
+            ],
+            "generator": list(gan.generator.parameters()),
+        }
+        learning = {"discriminator": self.rates.discriminator, "generator": self.rates.generator}
+        self.optimisers = {
+            player: torch.optim.Adam(
+                parameters, lr=learning[player], betas=self.rates.betas, fused=True
+            )
+            for player, parameters in self.players.items()
+        }
+        if self.objective.invariance:
+            gan.check_names(self.objective.invariance.codes, "Invariance.codes")
+
+    def __call__(self, real: Tensor) -> dict[str, Tensor]:
+        """Update discriminator, then generator, with one batch of real images (n, C, H, W).
+
+        Returns:
+            ``loss_d`` and ``loss_g``, the mean probabilities ``d_real`` and ``d_fake`` that the
+            discriminator gives to an image being real, and ``info/<code>``: L_I of each code on
+            this batch, without distortions. Scalars in nats, detached.
+        """
+        return self.update_discriminator(real) | self.update_generator(len(real))
+
+    def update_discriminator(self, real: Tensor) -> dict[str, Tensor]:
+        """Raise V and L_I over trunk, discriminator head and posterior."""
+        gan = self.gan
+        noise, codes = gan.draw(len(real))
+        with self._autocast(real.device):
+            with torch.no_grad():
+                generated = gan.decode(noise, codes)
+            # Apart, since each pass takes its own batch statistics.
+            features, real_features = gan.trunk(generated), gan.trunk(real)
+            logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
+        loss = discriminator_loss(real_logits, logits)
+        bound, info = self._bound(codes, generated, features, self.objective.info_updates_trunk)
+        self._descend("discriminator", loss - bound)
+        return {
+            "loss_d": loss.detach(),
+            "d_real": real_logits.detach().float().sigmoid().mean(),
+            "d_fake": logits.detach().float().sigmoid().mean(),
+        } | {f"info/{name}": value for name, value in info.items()}
+
+    def update_generator(self, n: int) -> dict[str, Tensor]:
+        """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images."""
+        gan = self.gan
+        noise, codes = gan.draw(n)
+        with self._autocast(noise.device):
+            generated = gan.decode(noise, codes)
+            features = gan.trunk(generated)
+            logits = gan.discriminator(features)
+        loss = generator_loss(logits)
+        total = loss
+        if self.objective.info_updates_generator:
+            total = loss - self._bound(codes, generated, features, attached=True)[0]
+        self._descend("generator", total)
+        return {"loss_g": loss.detach()}
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        # A context for each update: it keeps cast weights, which the optimisers make stale.
+        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def _bound(
+        self, codes: dict[str, Tensor], generated: Tensor, features: Tensor, attached: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Σ λ L_I with the invariance mixed in, and each code's own L_I, detached."""
+        gan, invariance = self.gan, self.objective.invariance
+
+        def score(features: Tensor) -> dict[str, Tensor]:
+            with self._autocast(features.device):
+                posterior = gan.posterior(features if attached else features.detach())
+            scored = scores(gan.prior, posterior, codes)
+            return {name: values.mean() for name, values in scored.items()}
+
+        info = score(features)
+        steered = dict(info)
+        if invariance:
+            with self._autocast(features.device):
+                distorted = gan.trunk(invariance.distort(generated))
+            for name, value in score(distorted).items():
+                if name in invariance.codes:
+                    steered[name] = torch.lerp(info[name], value, invariance.share)
+        bound = torch.stack([gan.information_weights[name] * steered[name] for name in info]).sum()
+        return bound, {name: value.detach() for name, value in info.items()}
+
+    def _descend(self, player: str, loss: Tensor) -> None:
+        optimiser = self.optimisers[player]
+        optimiser.zero_grad()
+        loss.backward(inputs=self.players[player])
+        optimiser.step()

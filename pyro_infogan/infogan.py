@@ -1,0 +1,447 @@
+"""InfoGAN: networks seen as two Pyro programs.
+
+``gan.model(n)`` samples noise and codes and generates images; ``gan.guide(images)`` samples the
+same code sites from Q. Both are ordinary Pyro programs.
+"""
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from . import runs
+from .codes import NOISE, OPAQUE, PLATE, CodePrior, describe, matches, named, restore
+from .errors import DataError, DeclarationError, RunError
+from .images import checked_images, scaled
+from .inference import Information, Posterior, families, scores
+from .models import networks as nets
+from .models.experiment import Experiment, load_file
+
+__all__ = ["InfoGAN"]
+
+BATCH = 1_000
+"""Images that go through the networks at once outside training, to bound memory."""
+
+
+class InfoGAN(nn.Module):
+    """A generator with declared codes, a discriminator, and a posterior over the codes.
+
+    Args:
+        codes: a Pyro distribution for each code, with empty batch shape.
+        image_shape: (channels, height, width), at least 8×8.
+        noise: how many numbers of incompressible noise z, each U(−1, 1), go beside the codes.
+        posterior: a family for each code that is not to have the default of its support.
+        information_weights: λ for each code that is not to have the default: 1 for discrete codes,
+            0.1 for continuous ones, whose differential entropy has another scale.
+        networks: builds generator and trunk; by default the paper's for 1×28×28 images and a DCGAN
+            otherwise.
+
+    Attributes:
+        prior: :class:`~pyro_infogan.codes.CodePrior`, P(c).
+        generator: (n, noise and encoded codes) → images (n, C, H, W) in [0, 1].
+        trunk: images → features (n, F), shared by discriminator and posterior.
+        discriminator: features → logit (n, 1) that the image is real.
+        posterior: features → Q(c | x), a distribution for each code.
+        information_weights: λ of each code.
+        entropies: H(c) of each code, in nats.
+
+    Raises:
+        DeclarationError: for a declaration that cannot be built, naming the part and the fix.
+
+    Example:
+        >>> gan = InfoGAN({"slant": dist.Uniform(-1.0, 1.0)}, image_shape=(1, 28, 28))
+        >>> gan.generate(2).shape
+        torch.Size([2, 1, 28, 28])
+        >>> gan.information_weights
+        {'slant': 0.1}
+    """
+
+    def __init__(
+        self,
+        codes: Mapping[str, Any],
+        image_shape: tuple[int, int, int],
+        *,
+        noise: int = 62,
+        posterior: Mapping[str, families.Family] | None = None,
+        information_weights: Mapping[str, float] | None = None,
+        networks: nets.Networks = nets.for_shape,
+    ) -> None:
+        super().__init__()
+        self.image_shape = _checked_shape(image_shape)
+        if isinstance(noise, bool) or not isinstance(noise, int) or noise < 0:
+            raise DeclarationError(
+                "noise",
+                got=repr(noise),
+                expected="a whole number, 0 or more",
+                fix="It is the size of z; the paper's MNIST has 62.",
+            )
+        self.noise = noise
+        self.networks = networks
+        self.prior = CodePrior(codes)
+        self.entropies = self.prior.entropy()
+        self.information_weights = self._weights(information_weights or {})
+        pair = networks(self.image_shape, noise + self.prior.width)
+        self.generator, self.trunk = pair.generator, pair.trunk
+        self.discriminator = nn.Linear(pair.features, 1)
+        hidden = nets.posterior_layer(pair.features)
+        self.posterior = Posterior(self.prior, hidden, hidden[0].out_features, posterior or {})
+        nets.initialise(self)
+
+    @classmethod
+    def from_experiment(cls, experiment: Experiment) -> Self:
+        """An untrained InfoGAN, as the experiment declares it."""
+        return cls(
+            experiment.codes,
+            experiment.image_shape,
+            noise=experiment.noise,
+            posterior=experiment.posterior,
+            information_weights=experiment.information_weights,
+            networks=experiment.networks,
+        )
+
+    def _weights(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        self.check_names(chosen, "information_weights")
+        weights = {name: 1.0 if self.prior.is_discrete(name) else 0.1 for name in self.prior.sites}
+        for name, weight in chosen.items():
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise DeclarationError(
+                    f"information weight of {name!r}",
+                    got=repr(weight),
+                    expected="a number, 0 or more",
+                    fix="Use 0 to leave the code's information to itself.",
+                )
+            weights[name] = float(weight)
+        return weights
+
+    def check_names(self, names: Iterable[str], what: str) -> None:
+        """Refuse names that are no code's.
+
+        Raises:
+            DeclarationError: naming the unknown code and the declared ones.
+        """
+        for name in names:
+            if name not in self.prior.sites:
+                raise DeclarationError(
+                    what,
+                    got=repr(name),
+                    expected=f"names among {list(self.prior.sites)}",
+                    fix="Rename it, or declare the code.",
+                )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.discriminator.weight.device
+
+    def __repr__(self) -> str:
+        lines = [f"InfoGAN(image_shape={self.image_shape}, noise={self.noise})"]
+        for name, head in zip(self.posterior.names, self.posterior.heads, strict=True):
+            lines.append(
+                f"  {name}: {self.prior.sites[name]}, posterior {type(head).__name__}, "
+                f"H = {self.entropies[name]:.3f} nats, λ = {self.information_weights[name]:g}"
+            )
+        return "\n".join(lines)
+
+    # The two programs
+
+    def _noise_prior(self) -> Any:
+        edge = torch.ones(self.noise, device=self.device)
+        return dist.Uniform(-edge, edge, validate_args=False).to_event(1)
+
+    def model(self, n: int) -> Tensor:
+        """The generative program: sites ``noise`` and every code in a plate of ``n`` images.
+
+        Condition, hold (``poutine.do``), replay or trace it as any Pyro program. The networks run
+        in the mode they are in: call ``eval()`` for images that do not depend on their batch.
+
+        Returns:
+            Images (n, C, H, W) in [0, 1]; with the batch dimensions of plates around the call in
+            front.
+
+        Raises:
+            DataError: for a site conditioned on a value that does not expand to the plate.
+        """
+        with pyro.plate(PLATE, n):
+            noise = pyro.sample(NOISE, self._noise_prior())
+            codes = self.prior()
+        images = self.decode(noise, codes)
+        if images.shape[-4] != n:
+            raise DataError(
+                "a conditioned site",
+                got=f"a batch of {images.shape[-4]}",
+                expected=f"{n}, the size of the plate",
+                fix="Give one value for all images, or one for each.",
+            )
+        return images
+
+    def guide(self, images: Tensor) -> dict[str, Tensor]:
+        """The amortised posterior as a program: every code's site, sampled from Q(c | x).
+
+        Args:
+            images: (n, C, H, W) in [0, 1]; batch dimensions of outer plates may stand in front.
+
+        Returns:
+            The sampled codes by name.
+        """
+        posteriors = self.posteriors(images)
+        with pyro.plate(PLATE, images.shape[-4]):
+            return {name: pyro.sample(name, q) for name, q in posteriors.items()}
+
+    # The same, piece by piece, without a trace
+
+    def draw(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Noise (n, noise) and codes (n, event shape) from their priors."""
+        noise = torch.rand(n, self.noise, device=self.device) * 2 - 1
+        return noise, self.prior.draw(n)
+
+    def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
+        """G(z, c): images (*, C, H, W) in [0, 1] from noise (*, noise) and codes.
+
+        Raises:
+            DataError: for codes and noise whose batch shapes do not broadcast.
+        """
+        parts = [noise, *self.prior.encode(codes).values()]
+        try:
+            batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        except RuntimeError:
+            got = {name: tuple(value.shape) for name, value in codes.items()}
+            raise DataError(
+                "codes",
+                got=f"shapes {got} with noise {tuple(noise.shape)}",
+                expected="batch shapes that broadcast",
+                fix="Give one value for all images, or one for each.",
+            ) from None
+        inputs = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
+        images = self.generator(inputs.reshape(-1, inputs.shape[-1])).float()
+        return images.unflatten(0, batch)
+
+    def posteriors(self, images: Tensor) -> dict[str, Any]:
+        """Q(c | x) of each code, with the batch shape of ``images`` (*, C, H, W)."""
+        *batch, _, _, _ = images.shape
+        features = self.trunk(images.reshape(-1, *self.image_shape))
+        return self.posterior(features.unflatten(0, batch))
+
+    # What users ask
+
+    @torch.no_grad()
+    def generate(
+        self, n: int, codes: Mapping[str, Any] | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """Images (n, C, H, W) in [0, 1], with some codes held and the rest drawn from the prior.
+
+        Args:
+            n: how many.
+            codes: a value for each held code: one for all images, or one each. Continuous codes may
+                be held outside their support.
+            noise: (n, noise), drawn by default.
+
+        Raises:
+            DataError: for an unknown code, or a value that does not fit its prior.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise DataError("n", got=repr(n), expected="1 or more images", fix="Raise it.")
+        drawn, values = self.draw(n)
+        values |= self.prior.hold(codes or {}, n)
+        if noise is not None:
+            if noise.shape != drawn.shape:
+                raise DataError(
+                    "noise",
+                    got=f"shape {tuple(noise.shape)}",
+                    expected=f"{tuple(drawn.shape)}",
+                    fix="Give one row of noise for each image.",
+                )
+            drawn = noise.to(drawn)
+        with _evaluating(self):
+            chunks = [
+                self.decode(
+                    drawn[start : start + BATCH],
+                    {name: value[start : start + BATCH] for name, value in values.items()},
+                )
+                for start in range(0, n, BATCH)
+            ]
+        return torch.cat(chunks)
+
+    @torch.no_grad()
+    def infer(self, images: Tensor) -> dict[str, Any]:
+        """Q(c | x) of real images, as one distribution for each code with batch shape (n,).
+
+        Args:
+            images: (n, C, H, W), uint8 or floats in [0, 1].
+
+        Raises:
+            DataError: for images of another shape, type or range.
+        """
+        images = checked_images(images, self.image_shape).to(self.device)
+        with _evaluating(self):
+            features = torch.cat([self.trunk(scaled(part)) for part in images.split(BATCH)])
+            return self.posterior(features)
+
+    @torch.no_grad()
+    def information(self, n: int = 10_000) -> dict[str, Information]:
+        """L_I of each code in nats, with its standard error and H(c), from ``n`` new images.
+
+        The networks run in evaluation mode, so that draws are independent and the error is honest.
+
+        Raises:
+            DataError: for fewer than two draws, which have no standard error.
+        """
+        if n < 2:
+            raise DataError("n", got=n, expected="2 or more draws", fix="Raise it.")
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.prior.sites}
+        with _evaluating(self):
+            for start in range(0, n, BATCH):
+                noise, codes = self.draw(min(BATCH, n - start))
+                posteriors = self.posteriors(self.decode(noise, codes))
+                for name, score in scores(self.prior, posteriors, codes).items():
+                    parts[name].append(score)
+        return {
+            name: Information.of(torch.cat(part), self.entropies[name])
+            for name, part in parts.items()
+        }
+
+    # Saving
+
+    def declaration(self) -> dict[str, Any]:
+        """What was declared, as plain data; parts that are the user's own code only by name."""
+        return {
+            "codes": {name: describe(prior) for name, prior in self.prior.sites.items()},
+            "image_shape": list(self.image_shape),
+            "noise": self.noise,
+            "posterior": {
+                name: named(family, families) for name, family in self.posterior.families.items()
+            },
+            "information_weights": dict(self.information_weights),
+            "networks": named(self.networks, nets),
+        }
+
+    @classmethod
+    def from_declaration(cls, declaration: Mapping[str, Any]) -> Self:
+        """An untrained InfoGAN from :meth:`declaration`'s data.
+
+        Raises:
+            DeclarationError: where a part was the user's own code.
+        """
+
+        def find(name: Any, namespace: ModuleType, what: str) -> Any:
+            if not isinstance(name, str) or name not in namespace.__all__:
+                raise DeclarationError(
+                    f"the saved {what}",
+                    got=name,
+                    expected=f"a name in {namespace.__name__}",
+                    fix="Build the InfoGAN as it was declared and call its restore().",
+                )
+            return getattr(namespace, name)
+
+        return cls(
+            {name: restore(prior) for name, prior in declaration["codes"].items()},
+            tuple(declaration["image_shape"]),
+            noise=declaration["noise"],
+            posterior={
+                name: find(family, families, f"posterior of {name!r}")
+                for name, family in declaration["posterior"].items()
+            },
+            information_weights=declaration["information_weights"],
+            networks=find(declaration["networks"], nets, "networks"),
+        )
+
+    def contents(self) -> dict[str, Any]:
+        """Declaration and weights, as :func:`~pyro_infogan.runs.write` keeps them."""
+        return {"declaration": self.declaration(), "weights": self.state_dict()}
+
+    def save(self, path: str | Path) -> None:
+        """Write declaration and weights to one file, whole or not at all."""
+        runs.write(Path(path), self.contents())
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Self:
+        """A trained InfoGAN from a run folder (its newest good checkpoint) or a saved file.
+
+        Reading a file runs no code. A run whose declaration holds code of the user's own is built
+        from the experiment file kept in its folder, which is Python and does run.
+
+        Returns:
+            The InfoGAN in evaluation mode.
+
+        Raises:
+            RunError: for a missing, truncated or foreign file.
+            DeclarationError: for parts of the user's own where no experiment file was kept.
+        """
+        path = Path(path)
+        run = runs.Run(path) if path.is_dir() else None
+        contents = run.newest()[1] if run else runs.read(path)
+        declaration = runs.part(contents, "declaration", path)
+        experiment = run.experiment_file() if run else None
+        if experiment and OPAQUE in str(declaration):
+            gan = cls.from_experiment(load_file(*experiment)[0])
+        else:
+            gan = cls.from_declaration(declaration)
+        return gan.adopt(contents, path).to(device).eval()
+
+    def restore(self, path: str | Path) -> Self:
+        """Take the weights of a run folder or saved file of the same declaration.
+
+        Raises:
+            RunError: for a missing or truncated file, or one of another declaration.
+        """
+        path = Path(path)
+        contents = runs.Run(path).newest()[1] if path.is_dir() else runs.read(path)
+        return self.adopt(contents, path)
+
+    def adopt(self, contents: Mapping[str, Any], path: Path) -> Self:
+        """Take the weights of a checkpoint that was read from ``path``.
+
+        Raises:
+            RunError: for one of another declaration or with other networks.
+        """
+        saved, own = runs.part(contents, "declaration", path), self.declaration()
+        different = [key for key in own if not matches(saved.get(key), own[key])]
+        if different:
+            raise RunError(
+                f"checkpoint {path}",
+                got="; ".join(f"{key} {saved.get(key)}" for key in different),
+                expected="; ".join(f"{key} {own[key]}" for key in different),
+                fix="Choose another run folder, or declare the InfoGAN as that run did.",
+            )
+        try:
+            self.load_state_dict(runs.part(contents, "weights", path))
+        except RuntimeError as error:
+            raise RunError(
+                f"checkpoint {path}",
+                got=str(error).splitlines()[-1].strip(),
+                expected="the weights of this declaration",
+                fix="The networks' code has changed since; build the InfoGAN with the old one.",
+            ) from None
+        return self
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def _checked_shape(image_shape: Any) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (operator.index(size) for size in image_shape)
+        good = channels >= 1 and min(height, width) >= nets.SMALLEST
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise DeclarationError(
+            "image_shape",
+            got=repr(image_shape),
+            expected=f"(channels, height, width), at least (1, {nets.SMALLEST}, {nets.SMALLEST})",
+            fix="MNIST is (1, 28, 28).",
+        )
+    return channels, height, width

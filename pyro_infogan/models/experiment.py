@@ -1,0 +1,101 @@
+"""An experiment: everything a run needs, declared in a few lines and named."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeclarationError
+from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, families
+from . import networks as nets
+
+__all__ = ["Experiment", "load_file"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to train, on what, and how.
+
+    Attributes:
+        codes: a Pyro distribution for each code.
+        image_shape: (channels, height, width).
+        data: ``data(train=True)`` gives the images to train on, ``data(train=False)`` those to
+            evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
+        noise: size of the incompressible noise z.
+        posterior: families for codes that are not to have their default.
+        information_weights: λ for codes that are not to have their default.
+        networks: builds generator and trunk.
+        objective: the terms of the game.
+        rates: Adam's settings.
+        steps: updates of each player.
+        batch_size: images in each.
+    """
+
+    codes: Mapping[str, Any]
+    image_shape: tuple[int, int, int]
+    data: Callable[..., Any]
+    noise: int = 62
+    posterior: Mapping[str, families.Family] = field(default_factory=dict)
+    information_weights: Mapping[str, float] = field(default_factory=dict)
+    networks: nets.Networks = nets.for_shape
+    objective: Objective = INFOGAN
+    rates: Rates = PAPER_RATES
+    steps: int = 5_000
+    batch_size: int = 128
+
+    @property
+    def summary(self) -> str:
+        """The codes in one line."""
+        return ", ".join(f"{name} ~ {prior}" for name, prior in self.codes.items())
+
+
+def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
+    """The experiment that a Python file declares, and its name. The file is code, and runs.
+
+    Args:
+        path: the file.
+        name: which of its experiments, where it declares several.
+
+    Raises:
+        DeclarationError: for a file that is missing, fails, or does not declare the experiment.
+    """
+    if not path.is_file():
+        raise DeclarationError(
+            "experiment file",
+            got=f"{path}, which does not exist",
+            expected="a Python file",
+            fix="Check the path.",
+        )
+    spec = importlib.util.spec_from_file_location(f"_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise DeclarationError(
+            "experiment file", got=str(path), expected="a file ending in .py", fix="Rename it."
+        )
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and type hints of the file look their module up here.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(spec.name)
+        raise DeclarationError(
+            f"experiment file {path}",
+            got=f"{type(error).__name__}: {error}",
+            expected="a file that runs",
+            fix="Mend the line it names; the cause is shown with --debug.",
+        ) from error
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Experiment)}
+    if name is None and len(found) == 1:
+        name = next(iter(found))
+    if name not in found:
+        raise DeclarationError(
+            f"experiment file {path}",
+            got=f"experiments {list(found)}" if found else "no experiment",
+            expected=f"an Experiment named {name!r}" if name else "one Experiment",
+            fix=f"Name one as {path}:{next(iter(found), 'name')}."
+            if found
+            else "Declare one: mine = Experiment(codes=..., image_shape=..., data=...).",
+        )
+    return found[name], name

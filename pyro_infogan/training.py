@@ -1,0 +1,358 @@
+"""train(): the loop around the step, with its data order, metrics, checkpoints and progress."""
+
+import dataclasses
+import importlib.metadata
+import itertools
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .codes import matches
+from .datasets import ImageSet
+from .errors import DataError, DivergenceError, RunError
+from .images import checked_images, scaled
+from .inference import INFOGAN, PAPER_RATES, Objective, Rates, Step
+from .infogan import InfoGAN
+from .runs import Run, part
+
+__all__ = ["fast_precision", "train", "usable_device"]
+
+LOG_EVERY = 10
+"""Steps that one line of ``metrics.jsonl`` averages over."""
+SAVE_EVERY = 1_000
+"""Steps between checkpoints."""
+
+Metrics = dict[str, float]
+
+
+def train(
+    gan: InfoGAN,
+    dataset: ImageSet | Tensor,
+    steps: int = 5_000,
+    batch_size: int = 128,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str | torch.device | None = None,
+    *,
+    objective: Objective = INFOGAN,
+    rates: Rates = PAPER_RATES,
+    precision: torch.dtype | None = None,
+    resume: bool = False,
+    experiment: str | None = None,
+    experiment_file: Path | None = None,
+    progress: bool = True,
+) -> list[Metrics]:
+    """Train both players for ``steps`` updates each, and leave ``gan`` in evaluation mode.
+
+    The order of the images follows from (seed, epoch), every other draw from the seed; the caller's
+    random state is left as it was. A batch that would be cut short by the end of an epoch is
+    dropped.
+
+    Args:
+        gan: what to train, in place.
+        dataset: a set of :mod:`~pyro_infogan.datasets`, or images (n, C, H, W), uint8 or floats in
+            [0, 1]. They are held on the device as they are.
+        steps: updates of each player, those before a resume included.
+        batch_size: real images, and generated ones, in each update; at least 2, for batch norm.
+        seed: of the order of the data and of every draw.
+        out: run folder for ``run.json``, ``metrics.jsonl`` and checkpoints; None keeps nothing.
+        device: where to train; a GPU if there is one, by default.
+        objective: the terms of the game; :data:`~pyro_infogan.inference.PLAIN_GAN` is Figure 1's
+            baseline.
+        rates: Adam's settings.
+        precision: what the networks compute in; by default bfloat16 where the device is fast at it.
+            Weights, scores and losses are float32.
+        resume: go on from the run folder's newest good checkpoint, where there is one.
+        experiment: name of the experiment that declared this, for ``run.json``.
+        experiment_file: the user's file that declared it, of which the run keeps a copy.
+        progress: whether to show a bar with losses, L_I of each code in nats, and images/s.
+
+    Returns:
+        What ``metrics.jsonl`` holds: for every 10 steps the means of ``loss_d``, ``loss_g``,
+        ``d_real``, ``d_fake`` and ``info/<code>``, and ``step`` and ``images_per_s``.
+
+    Raises:
+        DataError: for images or a batch size that do not fit, before anything is written.
+        RunError: for a folder that holds another run, or a device that is not there.
+        DivergenceError: where a loss or weight stops being finite; the last good checkpoint stays.
+    """
+    images = checked_images(
+        dataset.images if isinstance(dataset, ImageSet) else dataset, gan.image_shape
+    )
+    _check_counts(steps=steps, batch_size=batch_size, seed=seed, images=len(images))
+    device = usable_device(device)
+    run = Run(out) if out is not None else None
+    settings = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "objective": _plain(objective),
+        "rates": _plain(rates),
+    }
+    if run:
+        _claim(run, gan, settings, resume)
+
+    precision = precision or fast_precision(device)
+    gan.to(device).train()
+    images = images.to(device)
+    step = Step(gan, objective, rates, precision)
+    log = _Log(run)
+    with _own_randomness(device), pyro.validation_enabled(False):
+        torch.manual_seed(_derived(seed, 0))
+        start = _restore(run, step, log, device) if run and resume and run.checkpoints() else 0
+        if run:
+            facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
+            declared = {"experiment": experiment, "declaration": gan.declaration()}
+            run.write_record({**declared, "settings": settings, **facts}, experiment_file)
+        order = _batches(len(images), batch_size, seed, start)
+        bar = tqdm(
+            range(start + 1, steps + 1),
+            initial=start,
+            total=steps,
+            disable=not progress,
+            dynamic_ncols=True,
+            unit="step",
+        )
+        for done in bar:
+            real = scaled(images[next(order).to(device)])
+            log.add(step(real), batch_size)
+            saving = run is not None and (done % SAVE_EVERY == 0 or done == steps)
+            if saving or done % LOG_EVERY == 0 or done == steps:
+                _stop_unless_finite(log.means(), gan, done, run)
+            if done % LOG_EVERY == 0 or done == steps:
+                bar.set_postfix_str(_spoken(log.write(done)))
+            if run and saving:
+                run.save(done, _state(step, log, device))
+    gan.eval()
+    return log.lines
+
+
+class _Log:
+    """Sums of what the steps report, and the lines made of them."""
+
+    def __init__(self, run: Run | None) -> None:
+        self.run = run
+        self.lines: list[Metrics] = []
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self.images, self.since = 0, time.perf_counter()
+
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
+        self.sums = {name: self.sums.get(name, 0.0) + loss for name, loss in losses.items()}
+        self.count += 1
+        self.images += images
+
+    def means(self) -> Metrics:
+        return {name: (total / self.count).item() for name, total in self.sums.items()}
+
+    def write(self, step: int) -> Metrics:
+        speed = self.images / (time.perf_counter() - self.since)
+        line = {"step": step, **self.means(), "images_per_s": round(speed, 1)}
+        self.lines.append(line)
+        if self.run:
+            self.run.append(line)
+        if step % LOG_EVERY == 0:
+            self.sums, self.count = {}, 0
+        self._start_clock()
+        return line
+
+
+def _state(step: Step, log: _Log, device: torch.device) -> dict[str, Any]:
+    """Everything that a resumed run needs to go on as if it had not stopped."""
+    random = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
+    return {
+        **step.gan.contents(),
+        "optimisers": {name: opt.state_dict() for name, opt in step.optimisers.items()},
+        "random": random,
+        "log": {"sums": log.sums, "count": log.count},
+    }
+
+
+def _restore(run: Run, step: Step, log: _Log, device: torch.device) -> int:
+    """Take up the newest good checkpoint; the step it was saved after."""
+    path, contents = run.newest()
+    step.gan.adopt(contents, path)
+    for name, optimiser in step.optimisers.items():
+        optimiser.load_state_dict(part(contents, "optimisers", path)[name])
+    random = part(contents, "random", path)
+    torch.set_rng_state(random["cpu"])
+    if device.type == "cuda" and "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"], device)
+    done = part(contents, "step", path)
+    kept = part(contents, "log", path)
+    log.sums = {name: total.to(device) for name, total in kept["sums"].items()}
+    log.count = kept["count"]
+    # A run that ended between two lines closed with a short one, which now gets its full length.
+    run.forget_after(done - done % LOG_EVERY)
+    log.lines = list(run.metrics())
+    return done
+
+
+def _batches(images: int, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
+    """Indices of each batch after the first ``start``, in an order given by (seed, epoch)."""
+    per_epoch = images // batch_size
+    for batch in itertools.count(start):
+        epoch, place = divmod(batch, per_epoch)
+        if batch == start or place == 0:
+            generator = torch.Generator().manual_seed(_derived(seed, 1, epoch))
+            order = torch.randperm(images, generator=generator)
+        yield order[place * batch_size :][:batch_size]
+
+
+def _derived(*parts: int) -> int:
+    """A seed of its own for each use, so that no two streams of draws are the same."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> None:
+    """Refuse a folder whose run is not the one about to start."""
+    record = run.record()
+    if record is None:
+        return
+    same = {"declaration": gan.declaration(), "settings": dict(settings)}
+    different = [key for key in same if not matches(record.get(key), _jsonable(same[key]))]
+    if different:
+        raise RunError(
+            f"run folder {run}",
+            got=f"a run with {different[0]} {record.get(different[0])}",
+            expected=f"none, or one with {different[0]} {same[different[0]]}",
+            fix="Choose another folder with --out.",
+        )
+    if not resume:
+        raise RunError(
+            f"run folder {run}",
+            got="a run that is already there",
+            expected="a new folder, or leave to go on",
+            fix="Add --resume (resume=True), or choose another folder with --out.",
+        )
+
+
+def _check_counts(*, steps: int, batch_size: int, seed: int, images: int) -> None:
+    least = {"steps": (steps, 1), "batch_size": (batch_size, 2), "seed": (seed, 0)}
+    for name, (value, lowest) in least.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise DataError(
+                name, got=repr(value), expected=f"a whole number, {lowest} or more", fix="Raise it."
+            )
+    if images < batch_size:
+        raise DataError(
+            "images",
+            got=images,
+            expected=f"at least one batch of {batch_size}",
+            fix="Lower batch_size, or bring more images.",
+        )
+
+
+def _stop_unless_finite(means: Metrics, gan: InfoGAN, step: int, run: Run | None) -> None:
+    broken = [name for name, value in means.items() if not math.isfinite(value)]
+    broken += [
+        f"weight {name}" for name, value in gan.named_parameters() if not value.isfinite().all()
+    ]
+    if not broken:
+        return
+    saved = run.checkpoints() if run else []
+    kept = f"The last good checkpoint is {saved[-1][1]}" if saved else "No checkpoint was saved"
+    raise DivergenceError(
+        f"training, by step {step}",
+        got=f"{broken[0]} that is not finite",
+        expected="finite losses and weights",
+        fix=f"{kept}. Lower the learning rates or the information weights.",
+    )
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device named, or the fastest there is.
+
+    Raises:
+        RunError: for a device that this machine or this build of torch does not have.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RunError(
+            "device",
+            got=repr(str(device)),
+            expected="one that torch can use here",
+            fix=f"Use 'cpu'. Torch says: {str(error).splitlines()[0]}",
+        ) from None
+    return chosen
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware, else float32."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def _plain(value: Any) -> Any:
+    """A setting as data: dataclasses by field, functions by name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return value
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _versions(device: torch.device) -> dict[str, Any]:
+    return {
+        "command": sys.argv,
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("pyro-infogan", "torch", "pyro-ppl", "numpy")
+        },
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        if device.type == "cpu"
+        else torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else str(device),
+    }
+
+
+def _spoken(line: Metrics) -> str:
+    """A line for the bar: D and G losses, L_I of each code in nats, and speed."""
+    info = " ".join(
+        f"{name.removeprefix('info/')} {value:.2f}"
+        for name, value in line.items()
+        if name.startswith("info/")
+    )
+    return (
+        f"D {line['loss_d']:.2f} G {line['loss_g']:.2f} | L_I {info} nats | "
+        f"{line['images_per_s']:.0f} images/s"
+    )
