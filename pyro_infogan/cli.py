@@ -263,12 +263,11 @@ def _test_images(run: "Run") -> Any:
     """The held-out images of a run's experiment; none for a run that no experiment declared."""
     from .models import built_in, load_file
 
-    file = run.experiment_file()
-    name = (run.record() or {}).get("experiment")
-    if file:
-        experiment, _ = load_file(file, name)
+    kept = run.experiment_file()
+    if kept:
+        experiment, _ = load_file(*kept)
     else:
-        experiment = built_in().get(str(name))
+        experiment = built_in().get((run.record() or {}).get("experiment", ""))
     return experiment.data(train=False) if experiment else None
 
 
@@ -276,19 +275,23 @@ def _held(codes: Sequence[str]) -> dict[str, Any]:
     """Values of ``digit=3``, ``slant=0.5`` and ``style=0.1,-0.2``."""
     held = {}
     for code in codes:
-        name, equals, text = code.partition("=")
+        name, _, text = code.partition("=")
         try:
-            numbers = [
-                float(part) if "." in part or "e" in part else int(part) for part in text.split(",")
-            ]
+            numbers = [_number(part) for part in text.split(",")]
         except ValueError:
-            equals = ""
-        if not equals:
             raise DataError(
                 "--codes",
                 got=repr(code),
                 expected="a name, an equals sign and a number, such as digit=3",
                 fix="Separate several codes with spaces, and numbers of one code with commas.",
-            )
+            ) from None
         held[name] = numbers[0] if len(numbers) == 1 else numbers
     return held
+
+
+def _number(text: str) -> int | float:
+    """A whole number where it is written as one, so that a category can be told from 3.5."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

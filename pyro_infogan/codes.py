@@ -12,16 +12,18 @@ import math
 from collections.abc import Callable, Mapping
 from functools import singledispatch
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
-from torch.distributions import Transform, constraints
+from torch.distributions import Distribution, Transform, constraints
 
 from .errors import DataError, DeclarationError
+from .randomness import seeded
 
 __all__ = ["CodePrior", "describe", "encode", "restore", "unit"]
 
@@ -33,17 +35,38 @@ PLATE = "images"
 _ENTROPY_DRAWS = 100_000
 
 
-def base_support(prior: dist.Distribution) -> constraints.Constraint:
+def support(prior: Distribution) -> constraints.Constraint:
+    """Where a prior may put its draws.
+
+    Raises:
+        DeclarationError: for a distribution that does not say.
+    """
+    if prior.support is None:
+        raise DeclarationError(
+            "a code prior",
+            got=f"{type(prior).__name__}, which has no support",
+            expected="a distribution that says where its draws lie",
+            fix="Give your distribution a support.",
+        )
+    return prior.support
+
+
+def base_support(prior: Distribution) -> constraints.Constraint:
     """The support of one element of ``prior``, without the wrapping of vectors."""
-    support = prior.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
+    base = support(prior)
+    while isinstance(base, constraints.independent):
+        base = base.base_constraint
+    return base
+
+
+def sample(site: str, distribution: Distribution) -> Tensor:
+    """``pyro.sample``, typed for any Pyro distribution."""
+    return pyro.sample(site, cast(Any, distribution))
 
 
 @singledispatch
-def _unit(support: constraints.Constraint, prior: Any) -> tuple[Tensor, Tensor]:
-    del support
+def _unit(base: constraints.Constraint, prior: Any) -> tuple[Tensor, Tensor]:
+    del base
     try:
         centre, scale = prior.mean, prior.stddev
     except NotImplementedError:
@@ -53,13 +76,13 @@ def _unit(support: constraints.Constraint, prior: Any) -> tuple[Tensor, Tensor]:
 
 
 @_unit.register(constraints.interval)
-def _(support: Any, prior: Any) -> tuple[Tensor, Tensor]:
+def _(base: Any, prior: Any) -> tuple[Tensor, Tensor]:
     del prior
-    low, high = torch.as_tensor(support.lower_bound), torch.as_tensor(support.upper_bound)
+    low, high = torch.as_tensor(base.lower_bound), torch.as_tensor(base.upper_bound)
     return (low + high) / 2, (high - low) / 2
 
 
-def unit(prior: dist.Distribution) -> tuple[Tensor, Tensor]:
+def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
     """Centre and scale that bring a continuous prior to the networks' range.
 
     An interval is brought to [−1, 1], any other support to mean 0 and standard deviation 1 (to
@@ -77,8 +100,11 @@ def unit(prior: dist.Distribution) -> tuple[Tensor, Tensor]:
 
 
 @singledispatch
-def encode(prior: dist.Distribution, value: Tensor) -> Tensor:
-    """What the generator reads of a code: one-hot for categories, :func:`unit` numbers otherwise.
+def encode(prior: Distribution, value: Tensor) -> Tensor:
+    """What the generator reads of a code.
+
+    Categories become one-hot, angles cosine and sine, other continuous codes :func:`unit` numbers;
+    booleans, counts and one-hot codes stay as they are.
 
     Args:
         prior: the code's prior, whose type decides.
@@ -92,16 +118,23 @@ def encode(prior: dist.Distribution, value: Tensor) -> Tensor:
         tensor([[0., 0., 1.],
                 [1., 0., 0.]])
     """
-    if not prior.support.is_discrete:
+    if not support(prior).is_discrete:
         centre, scale = unit(prior)
         value = (value - centre) / scale
     value = value.float()
-    return value.flatten(-prior.event_dim) if prior.event_dim else value.unsqueeze(-1)
+    axes = len(prior.event_shape)
+    return value.flatten(-axes) if axes else value.unsqueeze(-1)
 
 
 @encode.register(dist.Categorical)
 def _(prior: Any, value: Tensor) -> Tensor:
     return F.one_hot(value.long(), prior.support.upper_bound + 1).float()
+
+
+@encode.register(dist.VonMises)
+def _(prior: Any, value: Tensor) -> Tensor:
+    del prior
+    return torch.stack([value.cos(), value.sin()], -1)
 
 
 @encode.register(dist.Independent)
@@ -121,7 +154,7 @@ def named(thing: object, namespace: ModuleType) -> str | dict[str, str]:
     return {OPAQUE: f"{getattr(thing, '__module__', '?')}.{name or type(thing).__name__}"}
 
 
-def describe(prior: dist.Distribution) -> dict[str, Any]:
+def describe(prior: Distribution) -> dict[str, Any]:
     """A distribution as plain data: its name in ``pyro.distributions`` and its arguments.
 
     A distribution that is not one of Pyro's own is described as opaque, and cannot be restored.
@@ -141,7 +174,7 @@ def describe(prior: dist.Distribution) -> dict[str, Any]:
         if argument == "validate_args":
             continue
         value = getattr(prior, "base_dist" if argument == "base_distribution" else argument)
-        if isinstance(value, dist.Distribution):
+        if isinstance(value, Distribution):
             value = describe(value)
         elif isinstance(value, Tensor):
             value = value.tolist()
@@ -149,7 +182,7 @@ def describe(prior: dist.Distribution) -> dict[str, Any]:
     return described
 
 
-def restore(described: Mapping[str, Any]) -> dist.Distribution:
+def restore(described: Mapping[str, Any]) -> Distribution:
     """The distribution that :func:`describe` described; runs no code but Pyro's constructors.
 
     Raises:
@@ -176,7 +209,7 @@ def restore(described: Mapping[str, Any]) -> dist.Distribution:
             arguments[argument] = torch.tensor(value)
         elif argument != "distribution":
             arguments[argument] = value
-    return kind(**arguments)
+    return cast(Distribution, kind(**arguments))
 
 
 def _mapped(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
@@ -186,16 +219,16 @@ def _mapped(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     """
     if isinstance(value, Tensor):
         return fn(value)
-    if isinstance(value, dist.Distribution | Transform | constraints.Constraint):
+    if isinstance(value, Distribution | Transform | constraints.Constraint):
         moved = copy.copy(value)
-        moved.__dict__ = {name: _mapped(item, fn) for name, item in vars(value).items()}
+        vars(moved).update({name: _mapped(item, fn) for name, item in vars(value).items()})
         return moved
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
         return type(value)(_mapped(item, fn) for item in value)
     return value
 
 
-def _checked(name: object, prior: object) -> dist.Distribution:
+def _checked(name: object, prior: object) -> Distribution:
     what = f"code {name!r}"
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         raise DeclarationError(
@@ -211,18 +244,14 @@ def _checked(name: object, prior: object) -> dist.Distribution:
             expected=f"a name other than {NOISE!r} and {PLATE!r}, which the programs use",
             fix="Rename the code.",
         )
-    if isinstance(prior, torch.distributions.Distribution) and not isinstance(
-        prior, dist.Distribution
-    ):
+    if isinstance(prior, Distribution) and not isinstance(prior, dist.Distribution):
         raise DeclarationError(
             what,
             got=f"torch.distributions.{type(prior).__name__}",
             expected="a Pyro distribution",
             fix=f"Write pyro.distributions.{type(prior).__name__}, with the same arguments.",
         )
-    if not isinstance(
-        prior, dist.TorchDistribution | dist.torch_distribution.TorchDistributionMixin
-    ):
+    if not isinstance(prior, TorchDistributionMixin):
         raise DeclarationError(
             what,
             got=repr(prior),
@@ -268,7 +297,7 @@ class CodePrior(nn.Module):
         {'digit': 2.303, 'slant': 1.419}
     """
 
-    def __init__(self, declaration: Mapping[str, dist.Distribution]) -> None:
+    def __init__(self, declaration: Mapping[str, Distribution]) -> None:
         super().__init__()
         if not isinstance(declaration, Mapping) or not declaration:
             raise DeclarationError(
@@ -278,7 +307,7 @@ class CodePrior(nn.Module):
                 fix='Declare at least one, such as {"slant": dist.Uniform(-1.0, 1.0)}.',
             )
         default = torch.get_default_dtype()
-        self.sites: dict[str, Any] = {
+        self.sites: dict[str, Distribution] = {
             name: _mapped(
                 _checked(name, prior), lambda x: x.to(default) if x.is_floating_point() else x
             )
@@ -295,7 +324,7 @@ class CodePrior(nn.Module):
 
     def forward(self) -> dict[str, Tensor]:
         """Sample every code's site; one draw, or as many as the plates around the call hold."""
-        return {name: pyro.sample(name, prior) for name, prior in self.sites.items()}
+        return {name: sample(name, prior) for name, prior in self.sites.items()}
 
     @property
     def width(self) -> int:
@@ -325,15 +354,14 @@ class CodePrior(nn.Module):
             try:
                 entropies[name] = prior.entropy().item()
             except NotImplementedError:
-                with torch.random.fork_rng():
-                    torch.manual_seed(0)
+                with seeded(0):
                     draws = prior.sample((_ENTROPY_DRAWS,))
                 entropies[name] = -prior.log_prob(draws).mean().item()
         return entropies
 
     def is_discrete(self, name: str) -> bool:
         """Whether a code takes countably many values."""
-        return self.sites[name].support.is_discrete
+        return support(self.sites[name]).is_discrete
 
     def hold(self, codes: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         """Values a user wants held, checked and expanded to (n, event shape).
@@ -359,11 +387,11 @@ class CodePrior(nn.Module):
                 fix="Rename it.",
             )
         prior = self.sites[name]
-        sample = prior.sample()
-        shape = (n, *sample.shape)
+        like = prior.sample()
+        shape = (n, *like.shape)
         try:
-            given = torch.as_tensor(value, device=sample.device)
-            held = given.to(sample.dtype).expand(shape)
+            given = torch.as_tensor(value, device=like.device)
+            held = given.to(like.dtype).expand(shape)
         except (TypeError, ValueError, RuntimeError):
             raise DataError(
                 f"held code {name!r}",
@@ -372,7 +400,7 @@ class CodePrior(nn.Module):
                 fix="Give one value for all images, or one for each.",
             ) from None
         discrete = self.is_discrete(name)
-        good = prior.support.check(given.expand(shape)) if discrete else held.isfinite()
+        good = support(prior).check(given.expand(shape)) if discrete else held.isfinite()
         if not good.all():
             raise DataError(
                 f"held code {name!r}",

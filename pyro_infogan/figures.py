@@ -13,6 +13,7 @@ from .codes import unit
 from .errors import DataError
 from .evaluation import Clustering
 from .infogan import InfoGAN
+from .randomness import seeded
 from .runs import replace
 
 __all__ = ["bound", "confusion", "samples", "traversals", "traverse", "write"]
@@ -84,8 +85,7 @@ def write(figure: Figure, path: Path) -> None:
 
 def samples(gan: InfoGAN, rows: int = 10, columns: int = 10, seed: int = 0) -> Figure:
     """Images with noise and codes from their priors."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, gan.device):
         images = gan.generate(rows * columns)
     figure = _new(0.45 * columns, 0.45 * rows)
     axes = figure.subplots()
@@ -128,21 +128,19 @@ def traverse(
     clusters = clusters or {}
     values, ticks = _values(gan, name, element, span, columns, clusters)
     columns = len(values)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, gan.device):
         noise, codes = gan.draw(rows)
-    for other in gan.prior.sites:
-        if other != name and _enumerable(gan, other):
-            support, _ = _values(gan, other, 0, None, 0, clusters)
-            codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
-    codes = {other: value.repeat_interleave(columns, 0) for other, value in codes.items()}
-    if _enumerable(gan, name):
-        codes[name] = values.repeat(rows, *[1] * (values.dim() - 1))
-    elif gan.prior.sites[name].event_shape:
-        codes[name].flatten(1)[:, element] = values.repeat(rows)
-    else:
-        codes[name] = values.repeat(rows)
-    images = gan.generate(rows * columns, codes, noise.repeat_interleave(columns, 0))
+        for other in gan.prior.sites:
+            if other != name and _enumerable(gan, other):
+                support, _ = _values(gan, other, 0, None, 0, clusters)
+                codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
+        codes = {other: value.repeat_interleave(columns, 0) for other, value in codes.items()}
+        swept = values.repeat(rows, *[1] * (values.dim() - 1))
+        if _enumerable(gan, name) or not gan.prior.sites[name].event_shape:
+            codes[name] = swept
+        else:
+            codes[name].flatten(1)[:, element] = swept
+        images = gan.generate(rows * columns, codes, noise.repeat_interleave(columns, 0))
 
     figure = _new(0.45 * columns, 0.45 * rows + 0.45)
     axes = figure.subplots()

@@ -15,9 +15,10 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from . import runs
-from .codes import NOISE, OPAQUE, PLATE, CodePrior, describe, matches, named, restore
+from .codes import NOISE, OPAQUE, PLATE, CodePrior, describe, matches, named, restore, sample
 from .errors import DataError, DeclarationError, RunError
 from .images import checked_images, scaled
 from .inference import Information, Posterior, families, scores
@@ -26,6 +27,8 @@ from .models.experiment import Experiment, load_file
 
 __all__ = ["InfoGAN"]
 
+POSTERIOR_WIDTH = 128
+"""Width of Q's hidden layer (appendix C)."""
 BATCH = 1_000
 """Images that go through the networks at once outside training, to bound memory."""
 
@@ -65,7 +68,7 @@ class InfoGAN(nn.Module):
 
     def __init__(
         self,
-        codes: Mapping[str, Any],
+        codes: Mapping[str, Distribution],
         image_shape: tuple[int, int, int],
         *,
         noise: int = 62,
@@ -90,8 +93,8 @@ class InfoGAN(nn.Module):
         pair = networks(self.image_shape, noise + self.prior.width)
         self.generator, self.trunk = pair.generator, pair.trunk
         self.discriminator = nn.Linear(pair.features, 1)
-        hidden = nets.posterior_layer(pair.features)
-        self.posterior = Posterior(self.prior, hidden, hidden[0].out_features, posterior or {})
+        hidden = nets.posterior_layer(pair.features, POSTERIOR_WIDTH)
+        self.posterior = Posterior(self.prior, hidden, POSTERIOR_WIDTH, posterior or {})
         nets.initialise(self)
 
     @classmethod
@@ -151,7 +154,7 @@ class InfoGAN(nn.Module):
 
     # The two programs
 
-    def _noise_prior(self) -> Any:
+    def _noise_prior(self) -> Distribution:
         edge = torch.ones(self.noise, device=self.device)
         return dist.Uniform(-edge, edge, validate_args=False).to_event(1)
 
@@ -169,7 +172,7 @@ class InfoGAN(nn.Module):
             DataError: for a site conditioned on a value that does not expand to the plate.
         """
         with pyro.plate(PLATE, n):
-            noise = pyro.sample(NOISE, self._noise_prior())
+            noise = sample(NOISE, self._noise_prior())
             codes = self.prior()
         images = self.decode(noise, codes)
         if images.shape[-4] != n:
@@ -192,7 +195,7 @@ class InfoGAN(nn.Module):
         """
         posteriors = self.posteriors(images)
         with pyro.plate(PLATE, images.shape[-4]):
-            return {name: pyro.sample(name, q) for name, q in posteriors.items()}
+            return {name: sample(name, q) for name, q in posteriors.items()}
 
     # The same, piece by piece, without a trace
 
@@ -222,7 +225,7 @@ class InfoGAN(nn.Module):
         images = self.generator(inputs.reshape(-1, inputs.shape[-1])).float()
         return images.unflatten(0, batch)
 
-    def posteriors(self, images: Tensor) -> dict[str, Any]:
+    def posteriors(self, images: Tensor) -> dict[str, Distribution]:
         """Q(c | x) of each code, with the batch shape of ``images`` (*, C, H, W)."""
         *batch, _, _, _ = images.shape
         features = self.trunk(images.reshape(-1, *self.image_shape))
@@ -269,7 +272,7 @@ class InfoGAN(nn.Module):
         return torch.cat(chunks)
 
     @torch.no_grad()
-    def infer(self, images: Tensor) -> dict[str, Any]:
+    def infer(self, images: Tensor) -> dict[str, Distribution]:
         """Q(c | x) of real images, as one distribution for each code with batch shape (n,).
 
         Args:
@@ -434,10 +437,9 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 def _checked_shape(image_shape: Any) -> tuple[int, int, int]:
     try:
         channels, height, width = (operator.index(size) for size in image_shape)
-        good = channels >= 1 and min(height, width) >= nets.SMALLEST
     except (TypeError, ValueError):
-        good = False
-    if not good:
+        channels = height = width = 0
+    if channels < 1 or min(height, width) < nets.SMALLEST:
         raise DeclarationError(
             "image_shape",
             got=repr(image_shape),

@@ -16,6 +16,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,7 +55,8 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
             fix="Free space or choose another folder; what was there before is kept.",
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises a dozen types for a damaged file
         raise RunError(
             f"checkpoint {path}",
-            got=f"a file that cannot be read ({str(error).splitlines()[0]})",
+            got=f"a file that cannot be read ({type(error).__name__})",
             expected="a whole checkpoint",
             fix="It may be truncated; use an earlier one.",
         ) from error

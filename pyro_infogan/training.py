@@ -9,11 +9,9 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -25,6 +23,7 @@ from .errors import DataError, DivergenceError, RunError
 from .images import checked_images, scaled
 from .inference import INFOGAN, PAPER_RATES, Objective, Rates, Step
 from .infogan import InfoGAN
+from .randomness import derived, seeded
 from .runs import Run, part
 
 __all__ = ["fast_precision", "train", "usable_device"]
@@ -108,9 +107,8 @@ def train(
     images = images.to(device)
     step = Step(gan, objective, rates, precision)
     log = _Log(run)
-    with _own_randomness(device), pyro.validation_enabled(False):
-        torch.manual_seed(_derived(seed, 0))
-        start = _restore(run, step, log, device) if run and resume and run.checkpoints() else 0
+    with seeded(derived(seed, 0), device), pyro.validation_enabled(False):
+        start = _restore(run, step, log, steps) if run and resume and run.checkpoints() else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
             declared = {"experiment": experiment, "declaration": gan.declaration()}
@@ -184,8 +182,9 @@ def _state(step: Step, log: _Log, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _restore(run: Run, step: Step, log: _Log, device: torch.device) -> int:
-    """Take up the newest good checkpoint; the step it was saved after."""
+def _restore(run: Run, step: Step, log: _Log, steps: int) -> int:
+    """Take up the newest good checkpoint, to go on to ``steps``; the step it was saved after."""
+    device = step.gan.device
     path, contents = run.newest()
     step.gan.adopt(contents, path)
     for name, optimiser in step.optimisers.items():
@@ -199,25 +198,19 @@ def _restore(run: Run, step: Step, log: _Log, device: torch.device) -> int:
     log.sums = {name: total.to(device) for name, total in kept["sums"].items()}
     log.count = kept["count"]
     # A run that ended between two lines closed with a short one, which now gets its full length.
-    run.forget_after(done - done % LOG_EVERY)
+    run.forget_after(done - done % LOG_EVERY if done < steps else done)
     log.lines = list(run.metrics())
     return done
 
 
 def _batches(images: int, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
     """Indices of each batch after the first ``start``, in an order given by (seed, epoch)."""
-    per_epoch = images // batch_size
-    for batch in itertools.count(start):
-        epoch, place = divmod(batch, per_epoch)
-        if batch == start or place == 0:
-            generator = torch.Generator().manual_seed(_derived(seed, 1, epoch))
-            order = torch.randperm(images, generator=generator)
-        yield order[place * batch_size :][:batch_size]
-
-
-def _derived(*parts: int) -> int:
-    """A seed of its own for each use, so that no two streams of draws are the same."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+    first, skipped = divmod(start, images // batch_size)
+    for epoch in itertools.count(first):
+        generator = torch.Generator().manual_seed(derived(seed, 1, epoch))
+        order = torch.randperm(images, generator=generator)
+        batches = order[: len(order) // batch_size * batch_size].split(batch_size)
+        yield from batches[skipped if epoch == first else 0 :]
 
 
 def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> None:
@@ -306,13 +299,6 @@ def fast_precision(device: torch.device) -> torch.dtype:
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
 
 
 def _plain(value: Any) -> Any:

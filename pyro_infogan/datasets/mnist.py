@@ -15,7 +15,7 @@ __all__ = ["mnist"]
 
 def _read(name: str) -> Tensor:
     """An IDX file: two zero bytes, a type (8 for bytes), the number of axes, their sizes, data."""
-    file = resources.files(__package__) / "data" / "mnist" / name
+    file = resources.files("pyro_infogan.datasets") / "data" / "mnist" / name
     raw = gzip.decompress(file.read_bytes())
     axes = raw[3]
     shape = np.frombuffer(raw, ">i4", count=axes, offset=4)

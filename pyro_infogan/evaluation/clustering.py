@@ -1,12 +1,12 @@
 """Categories that nobody named, against labels: best matching, NMI and ARI."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ..errors import DataError
 
@@ -39,7 +39,7 @@ class Clustering:
         return sorted(range(len(matched)), key=matched.__getitem__)
 
 
-def categories(posterior: Any) -> Tensor:
+def categories(posterior: Distribution) -> Tensor:
     """The most probable value of an enumerable posterior, as an index (n,)."""
     return posterior.log_prob(posterior.enumerate_support(expand=False)).argmax(0)
 

@@ -4,12 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..datasets import ImageSet
 from ..inference import Information
 from ..infogan import InfoGAN
+from ..randomness import seeded
 from .clustering import Clustering, categories, cluster
 
 __all__ = ["Report", "clusterings", "evaluate"]
@@ -59,9 +59,7 @@ def evaluate(
     Raises:
         DataError: for images that do not fit the declaration.
     """
-    devices = [gan.device] if gan.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with seeded(seed, gan.device):
         information = gan.information(draws)
     clustering = clusterings(gan, dataset)
     images = len(dataset) if clustering and dataset is not None else 0

@@ -10,9 +10,9 @@ serve the gradient, but only the density makes the number a bound.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ..codes import CodePrior
 
@@ -45,7 +45,7 @@ class Information:
 
 
 def scores(
-    prior: CodePrior, posterior: Mapping[str, Any], codes: Mapping[str, Tensor]
+    prior: CodePrior, posterior: Mapping[str, Distribution], codes: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Log q(c | x) − log p(c) of each code, in nats, (n,).
 

@@ -16,15 +16,24 @@ from functools import singledispatch
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ..codes import base_support, unit
 from ..errors import DeclarationError
 
-__all__ = ["Bernoulli", "Categorical", "Family", "Normal", "OneHotCategorical", "default"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Family",
+    "Normal",
+    "OneHotCategorical",
+    "VonMises",
+    "default",
+]
 
-Family = Callable[[Any, int], nn.Module]
+Family = Callable[[Distribution, int], nn.Module]
 """``family(prior, features)`` makes the posterior's last layers."""
 
 # exp() overflows float32 at 88, and no code needs e^10 times the scale of its prior.
@@ -47,7 +56,7 @@ class _Head(nn.Module):
 class Categorical(_Head):
     """Logits for each category; for a prior over 0, …, K − 1 and vectors of such."""
 
-    def __init__(self, prior: Any, features: int) -> None:
+    def __init__(self, prior: Distribution, features: int) -> None:
         support = base_support(prior)
         if not isinstance(support, constraints.integer_interval) or support.lower_bound != 0:
             raise DeclarationError(
@@ -58,7 +67,7 @@ class Categorical(_Head):
             )
         super().__init__(features, prior.event_shape, int(support.upper_bound) + 1)
 
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
+    def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
         return dist.Categorical(logits=self.elements(features)).to_event(len(self.vector))
 
@@ -66,11 +75,11 @@ class Categorical(_Head):
 class OneHotCategorical(_Head):
     """Logits for each category of a one-hot prior and vectors of such."""
 
-    def __init__(self, prior: Any, features: int) -> None:
+    def __init__(self, prior: Distribution, features: int) -> None:
         *vector, categories = prior.event_shape or (1,)
         super().__init__(features, tuple(vector), categories)
 
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
+    def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
         return dist.OneHotCategorical(logits=self.elements(features)).to_event(len(self.vector))
 
@@ -78,10 +87,10 @@ class OneHotCategorical(_Head):
 class Bernoulli(_Head):
     """One logit for each boolean."""
 
-    def __init__(self, prior: Any, features: int) -> None:
+    def __init__(self, prior: Distribution, features: int) -> None:
         super().__init__(features, prior.event_shape, 1)
 
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
+    def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
         logits = self.elements(features).squeeze(-1)
         return dist.Bernoulli(logits=logits).to_event(len(self.vector))
@@ -103,18 +112,37 @@ class Normal(_Head):
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, prior: Any, features: int, floor: float = 0.1) -> None:
+    def __init__(self, prior: Distribution, features: int, floor: float = 0.1) -> None:
         super().__init__(features, prior.event_shape, 2)
         self.floor = floor
         centre, scale = unit(prior)
         self.register_buffer("centre", centre.clone(), persistent=False)
         self.register_buffer("scale", scale.clone(), persistent=False)
 
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
+    def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
         mean, log_std = self.elements(features).unbind(-1)
         std = log_std.clamp(max=_MAX_LOG_SCALE).exp() + self.floor
         posterior = dist.Normal(self.centre + self.scale * mean, self.scale * std)
+        return posterior.to_event(len(self.vector))
+
+
+class VonMises(_Head):
+    """Location and concentration κ of an angle, from the two numbers κ (cos, sin).
+
+    κ is kept within (0.001, 10,000]: at infinity von Mises sampling would never end.
+    """
+
+    def __init__(self, prior: Distribution, features: int) -> None:
+        super().__init__(features, prior.event_shape, 2)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        cosine, sine = self.elements(features).unbind(-1)
+        # At the origin neither the angle nor the length has a gradient.
+        cosine = cosine + 1e-6
+        concentration = torch.hypot(cosine, sine).clamp(1e-3, 1e4)
+        posterior = dist.VonMises(torch.atan2(sine, cosine), concentration)
         return posterior.to_event(len(self.vector))
 
 
@@ -135,7 +163,8 @@ _for_support.register(type(constraints.real), lambda support: Normal)
 _for_support.register(constraints.interval, lambda support: Normal)
 
 
-def default(prior: Any) -> Family:
+@singledispatch
+def default(prior: Distribution) -> Family:
     """The family that fits the support of a prior.
 
     Raises:
@@ -149,3 +178,12 @@ def default(prior: Any) -> Family:
         'Categorical'
     """
     return _for_support(base_support(prior))
+
+
+@default.register(dist.Independent)
+def _(prior: Any) -> Family:
+    return default(prior.base_dist)
+
+
+# torch calls the support of an angle the real line.
+default.register(dist.VonMises, lambda prior: VonMises)

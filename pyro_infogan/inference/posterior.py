@@ -1,13 +1,14 @@
 """Q(c | x): one shared hidden layer above the trunk, then a family for each code."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from ..codes import CodePrior
+from ..codes import CodePrior, support
 from ..errors import DeclarationError
 from . import families
 
@@ -59,7 +60,7 @@ class Posterior(nn.Module):
             self.families[name] = family
             self.heads.append(head)
 
-    def forward(self, features: Tensor) -> dict[str, Any]:
+    def forward(self, features: Tensor) -> dict[str, Distribution]:
         """Q(c | x) of each code, with batch shape (*), from trunk features (*, F).
 
         The heads run in float32 even under autocast: log-probabilities in bfloat16 are too coarse
@@ -72,7 +73,7 @@ class Posterior(nn.Module):
             return {name: head(hidden) for name, head in zip(self.names, self.heads, strict=True)}
 
 
-def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
+def parameters(posterior: Distribution) -> tuple[str, dict[str, Tensor]]:
     """Name of a distribution's family and its parameters, each with the batch in front.
 
     Example:
@@ -86,13 +87,13 @@ def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
     return type(posterior).__name__, {name: getattr(posterior, name) for name in names}
 
 
-def _check_fit(prior: Any, head: nn.Module, features: int) -> None:
+def _check_fit(prior: Distribution, head: nn.Module, features: int) -> None:
     """Refuse a head that would broadcast silently: its distribution must have the prior's shape."""
     training = head.training
     with torch.no_grad():
         posterior = head.eval()(torch.zeros(2, features))
         head.train(training)
-        if not isinstance(posterior, dist.torch_distribution.TorchDistributionMixin):
+        if not isinstance(posterior, TorchDistributionMixin):
             raise DeclarationError(
                 "posterior",
                 got=f"a family that gives {type(posterior).__name__}",
@@ -107,10 +108,10 @@ def _check_fit(prior: Any, head: nn.Module, features: int) -> None:
                 expected=f"(2,) and {tuple(prior.event_shape)}, as the prior has",
                 fix="Choose another family, or add .to_event() to its distribution.",
             )
-        if posterior.support.is_discrete != prior.support.is_discrete:
+        if support(posterior).is_discrete != support(prior).is_discrete:
             raise DeclarationError(
                 "posterior",
-                got=f"support {posterior.support}",
-                expected=f"one that covers the prior's, {prior.support}",
+                got=f"support {support(posterior)}",
+                expected=f"one that covers the prior's, {support(prior)}",
                 fix="Choose another family.",
             )

@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch.distributions import Distribution
+
 from ..errors import DeclarationError
 from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, families
 from . import networks as nets
 
 __all__ = ["Experiment", "load_file"]
+
+
+# One name for every file, so that a run's own copy names its parts as the original did.
+_MODULE = "_experiment"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Experiment:
         batch_size: images in each.
     """
 
-    codes: Mapping[str, Any]
+    codes: Mapping[str, Distribution]
     image_shape: tuple[int, int, int]
     data: Callable[..., Any]
     noise: int = 62
@@ -68,7 +74,7 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
             expected="a Python file",
             fix="Check the path.",
         )
-    spec = importlib.util.spec_from_file_location(f"_experiment_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
         raise DeclarationError(
             "experiment file", got=str(path), expected="a file ending in .py", fix="Rename it."

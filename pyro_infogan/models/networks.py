@@ -63,8 +63,8 @@ def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), activation]
 
 
-def posterior_layer(features: int, width: int = 128) -> nn.Sequential:
-    """Q's hidden layer above the trunk: FC 128, batch norm, leaky ReLU."""
+def posterior_layer(features: int, width: int) -> nn.Sequential:
+    """Q's hidden layer above the trunk: dense, batch norm, leaky ReLU."""
     return nn.Sequential(*_dense(features, width, nn.LeakyReLU(LEAK)))
 
 

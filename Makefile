@@ -1,0 +1,41 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install mnist test figure1 seeds clean
+
+install: $(INSTALLED)
+
+# One command for torch and torchvision, whose builds must match.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check torch torchvision --editable '.[test]'
+	touch $@
+
+## Train the paper's MNIST experiment into runs/mnist, measure it and draw its figures.
+mnist: $(INSTALLED)
+	$(BIN)/pyro-infogan train mnist --out runs/mnist --resume
+	$(BIN)/pyro-infogan evaluate runs/mnist
+	$(BIN)/pyro-infogan figures runs/mnist
+
+## Lint, types, doctests and tests.
+test: $(INSTALLED)
+	$(BIN)/ruff format --check pyro_infogan tests examples benchmarks
+	$(BIN)/ruff check pyro_infogan tests examples benchmarks
+	$(BIN)/pyright
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+## Figure 1: the bound with InfoGAN, and with a plain GAN beside it.
+figure1: $(INSTALLED)
+	$(BIN)/pyro-infogan train mnist-digit --out runs/mnist-digit --resume
+	$(BIN)/pyro-infogan train mnist-digit --plain-gan --out runs/mnist-digit-plain --resume
+	$(BIN)/pyro-infogan figures runs/mnist-digit --baseline runs/mnist-digit-plain
+
+## Five seeds of MNIST, as in RESULTS.md: two to three hours on 2 cores.
+seeds: $(INSTALLED)
+	$(BIN)/python benchmarks/seeds.py mnist
+	$(BIN)/python benchmarks/seeds.py mnist-paper
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,224 @@
+"""The command line, end to end on a small experiment of the user's own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from pyro_infogan.cli import main
+from pyro_infogan.runs import Run
+
+EXPERIMENT = """
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from pyro_infogan import Experiment, datasets
+
+
+class Own(nn.Module):
+    def __init__(self, prior, features):
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+
+    def forward(self, features):
+        return dist.Normal(self.linear(features).squeeze(-1), 1.0)
+
+
+def data(train=True):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return datasets.ImageSet(images, torch.arange(40) % 3)
+
+
+small = Experiment(
+    codes={
+        "digit": dist.Categorical(torch.ones(3)),
+        "slant": dist.Uniform(-1.0, 1.0),
+        "style": dist.Normal(0.0, 1.0).expand([2]).to_event(1),
+    },
+    image_shape=(1, 8, 8),
+    data=data,
+    noise=4,
+    posterior={"slant": Own},
+    steps=12,
+    batch_size=8,
+)
+"""
+
+
+def call(*arguments):
+    """Exit code of a command, 0 where it returns."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def size(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    file = folder / "my_codes.py"
+    file.write_text(EXPERIMENT)
+    assert call("train", file, "--out", folder / "run") == 0
+    # The run keeps its own copy.
+    file.unlink()
+    return folder / "run"
+
+
+def test_training_keeps_everything(trained):
+    run = Run(trained)
+    record = run.record()
+    assert record is not None
+    assert record["experiment"] == "small"
+    assert [line["step"] for line in run.metrics()] == [10, 12]
+    assert (trained / "experiment.py").read_text() == EXPERIMENT
+
+
+def test_evaluate(trained, capsys):
+    assert call("evaluate", trained, "--draws", 50) == 0
+    report = json.loads((trained / "report.json").read_text())
+    assert set(report["information"]) == {"digit", "slant", "style"}
+    assert report["images"] == 40
+    assert "accuracy" in capsys.readouterr().out
+    assert size(trained / "confusion-digit.png")[0] > 100
+
+
+def test_figures(trained):
+    assert call("figures", trained, "--baseline", trained) == 0
+    names = {path.name for path in trained.glob("*.png")}
+    assert {
+        "bound.png",
+        "samples.png",
+        "traverse-digit.png",
+        "traverse-slant.png",
+        "traverse-style-0.png",
+        "traverse-style-1.png",
+    } <= names
+
+
+def test_sample(trained, tmp_path):
+    out = tmp_path / "grid.png"
+    codes = ["digit=2", "slant=1.5", "style=0.1,-0.2"]
+    assert call("sample", trained, "--codes", *codes, "--count", 9, "--out", out) == 0
+    # Three columns and rows of 8 pixels, and a line of one between and around.
+    assert size(out) == (28, 28)
+
+
+def test_infer(trained, tmp_path, capsys):
+    Image.new("RGBA", (20, 10), "red").save(tmp_path / "a.png")
+    Image.new("L", (8, 8), 255).save(tmp_path / "b.png")
+    assert call("infer", trained, tmp_path / "a.png", tmp_path / "b.png") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"].rsplit("/", 1)[-1] for line in lines] == ["a.png", "b.png"]
+    assert sum(lines[0]["digit"]["probs"]) == pytest.approx(1.0, abs=1e-5)
+    assert lines[0]["slant"]["family"] == "Normal"
+    assert len(lines[1]["style"]["loc"]) == 2
+
+
+def test_experiments(capsys):
+    assert call("experiments") == 0
+    out = capsys.readouterr().out
+    assert "mnist " in out
+    assert "mnist-digit" in out
+
+
+def test_resume_and_baseline(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(EXPERIMENT)
+    reference = f"{file}:small"
+    assert call("train", reference, "--out", tmp_path / "run", "--steps", 3) == 0
+    assert call("train", reference, "--out", tmp_path / "run", "--steps", 5, "--resume") == 0
+    assert [step for step, _ in Run(tmp_path / "run").checkpoints()] == [3, 5]
+    assert call("train", file, "--out", tmp_path / "plain", "--steps", 2, "--plain-gan") == 0
+    assert call("train", file, "--out", tmp_path / "run", "--steps", 9, "--plain-gan") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "does not exist"),
+        ("x = 1", "no experiment"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import", "SyntaxError"),
+        (EXPERIMENT + "\nother = small", "Name one as"),
+        (EXPERIMENT.replace("dist.Uniform(-1.0, 1.0)", "3.0"), "a Pyro distribution"),
+    ],
+)
+def test_bad_experiment_files(text, says, tmp_path, capsys):
+    file = tmp_path / "own.py"
+    if text is not None:
+        file.write_text(text)
+    assert call("train", file, "--out", tmp_path / "run") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert says in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["train", "mnits"], 1, "mnist-digit"),
+        (["train", "mnist", "--steps", "0", "--out", "RUN"], 1, "whole number"),
+        (["train", "mnist", "--steps", "many"], 2, "steps"),
+        (["train"], 2, "required"),
+        (["fly"], 2, "fly"),
+        ([], 2, "subcommand"),
+        (["evaluate", "nowhere"], 1, "does not exist"),
+        (["sample", "nowhere", "--codes", "digit"], 1, "does not exist"),
+    ],
+)
+def test_bad_usage(arguments, code, says, capsys, tmp_path):
+    arguments = [str(tmp_path / "run") if word == "RUN" else word for word in arguments]
+    assert call(*arguments) == code
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_codes_and_images(trained, tmp_path, capsys):
+    for codes in ("digit", "digit=x", "digit=", "colour=1", "digit=7"):
+        assert call("sample", trained, "--codes", codes, "--out", tmp_path / "no.png") == 1
+        assert "error: " in capsys.readouterr().err
+    (tmp_path / "text.png").write_text("no image")
+    Image.new("I;16", (8, 8)).save(tmp_path / "deep.png")
+    Image.new("L", (8, 8)).save(tmp_path / "cut.png")
+    cut = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(cut[:-30])
+    for name in ("text.png", "deep.png", "cut.png", "missing.png"):
+        assert call("infer", trained, tmp_path / name) == 1
+        assert name in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu(trained, capsys):
+    assert call("evaluate", trained, "--device", "cuda") == 1
+    assert "Use 'cpu'" in capsys.readouterr().err
+
+
+def test_debug_shows_the_error(tmp_path):
+    with pytest.raises(RuntimeError):
+        main(["evaluate", str(tmp_path), "--debug"])
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, pyro_infogan.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'pyro', 'matplotlib', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "pyro_infogan", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "experiments" in done.stdout

@@ -1,0 +1,35 @@
+import pytest
+import torch
+from PIL import Image
+
+from pyro_infogan import datasets
+
+
+@pytest.mark.parametrize(
+    ("train", "counts"),
+    [
+        (True, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+        (False, [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
+    ],
+)
+def test_mnist_is_mnist(train, counts):
+    """The counts of each digit are published facts of the set."""
+    digits = datasets.mnist(train=train)
+    assert digits.images.shape == (sum(counts), 1, 28, 28)
+    assert digits.images.dtype == torch.uint8
+    assert digits.labels.bincount().tolist() == counts
+    image, label = digits[0]
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() <= image.max() <= 1
+    assert label.item() == (5 if train else 7)
+
+
+def test_images_are_read_as_the_run_needs_them(tmp_path):
+    Image.new("RGB", (4, 6), (255, 0, 0)).save(tmp_path / "red.png")
+    grey = datasets.read_image(tmp_path / "red.png", (1, 6, 4))
+    assert grey.unique().tolist() == [76]  # 0.299 · 255, the luma of red
+    colour = datasets.read_image(tmp_path / "red.png", (3, 12, 8))
+    assert colour.shape == (3, 12, 8)
+    assert colour[0].unique().tolist() == [255]
+    with pytest.raises(ValueError, match="5 channels"):
+        datasets.read_image(tmp_path / "red.png", (5, 6, 4))

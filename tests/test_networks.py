@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+
+from pyro_infogan.errors import DeclarationError
+from pyro_infogan.models import networks as nets
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_paper_mnist_has_the_papers_sizes():
+    """Appendix C.1, with biases only where no batch norm follows."""
+    pair = nets.paper_mnist((1, 28, 28), 74)
+    generator = 74 * 1024 + 2 * 1024 + 1024 * 6272 + 2 * 6272
+    generator += 128 * 64 * 16 + 2 * 64 + 64 * 16 + 1
+    assert count(pair.generator) == generator
+    trunk = 16 * 64 + 64 + 64 * 128 * 16 + 2 * 128 + 6272 * 1024 + 2 * 1024
+    assert count(pair.trunk) == trunk
+    hidden = nets.posterior_layer(1024, 128)
+    millions = [count(pair.trunk) + 1025, count(hidden) + 129 * 14, count(pair.generator)]
+    assert [round(value / 1e6, 2) for value in millions] == [6.56, 0.13, 6.65]
+    leaks = {m.negative_slope for m in pair.trunk.modules() if isinstance(m, nn.LeakyReLU)}
+    assert leaks == {0.1}
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32), (1, 64, 64), (3, 33, 47), (4, 9, 130)], ids=str
+)
+def test_networks_fit_any_image(shape):
+    pair = nets.for_shape(shape, 7)
+    for module in (pair.generator, pair.trunk):
+        nets.initialise(module)
+    images = pair.generator(torch.randn(3, 7))
+    assert images.shape == (3, *shape)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert pair.trunk(images).shape == (3, pair.features)
+
+
+def test_dcgan_is_deeper_for_larger_images():
+    depth = [
+        sum(isinstance(m, nn.Conv2d) for m in nets.dcgan((1, size, size), 5).trunk)
+        for size in (8, 16, 32, 64)
+    ]
+    assert depth == [1, 2, 3, 4]
+
+
+def test_for_shape_takes_the_papers_where_they_fit():
+    paper, ours = (make((1, 28, 28), 9) for make in (nets.paper_mnist, nets.for_shape))
+    assert str(paper.trunk) == str(ours.trunk)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(nets.paper_mnist, (3, 28, 28)), (nets.dcgan, (1, 7, 28)), (nets.dcgan, (0, 28, 28))],
+)
+def test_images_that_do_not_fit_are_refused(make, shape):
+    with pytest.raises(DeclarationError, match="image_shape"):
+        make(shape, 5)
+
+
+def test_dense_and_image_layers_undo_each_other():
+    dense = torch.randn(3, 4 * 5 * 6)
+    images = nets.ToImage(4, 5)(dense)
+    assert images.shape == (3, 6, 4, 5)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(nets.FromImage()(images), dense)
+
+
+def test_initial_weights():
+    pair = nets.paper_mnist((1, 28, 28), 74)
+    nets.initialise(pair.generator)
+    dense, norm = pair.generator[0].weight, pair.generator[1]
+    n = dense.numel()
+    assert abs(dense.std().item() - 0.02) <= 4 * 0.02 / (2 * n) ** 0.5
+    assert abs(norm.weight.mean().item() - 1.0) <= 4 * 0.02 / len(norm.weight) ** 0.5
+    assert norm.bias.abs().max() == 0

@@ -1,0 +1,134 @@
+"""The project itself: who imports whom, what is public, and that its examples run."""
+
+import ast
+import importlib
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyro_infogan
+from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, InfoGANError, RunError
+
+ROOT = Path(pyro_infogan.__file__).parent
+EXAMPLES = ROOT.parent / "examples"
+
+LEAVES = {"errors"}
+CORE = LEAVES | {"codes", "images"}
+# Rooms, from the ground up, and what each may import besides itself.
+ALLOWED = {
+    "errors": set(),
+    "codes": LEAVES,
+    "images": LEAVES,
+    "runs": LEAVES,
+    "inference": LEAVES | {"codes"},
+    "datasets": LEAVES | {"images"},
+    # Experiment files declare with codes, objectives and data.
+    "models": LEAVES | {"codes", "inference", "datasets"},
+    "infogan": CORE | {"runs", "inference", "models"},
+    "training": CORE | {"runs", "inference", "infogan", "datasets"},
+    "evaluation": CORE | {"inference", "infogan", "datasets"},
+    "figures": CORE | {"runs", "infogan", "evaluation"},
+}
+
+
+def imports_of(file):
+    """Rooms of the package that a module imports, type checking aside."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    depth = len(file.relative_to(ROOT).parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("pyro_infogan"), "imports are relative"
+            if node.level == depth:
+                yield from (
+                    [node.module.split(".")[0]]
+                    if node.module
+                    else [alias.name for alias in node.names]
+                )
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_go_one_way(room):
+    files = [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else (ROOT / room).rglob("*.py")
+    for file in files:
+        assert set(imports_of(file)) <= ALLOWED[room], file
+
+
+def test_every_module_has_a_room():
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"__init__", "__main__", "__pycache__", "cli", "py"} == set(ALLOWED)
+
+
+def test_submodules_import_alone():
+    names = [
+        "pyro_infogan." + ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in ROOT.rglob("*.py")
+        if file.stem not in ("__init__", "__main__")
+    ]
+    # Backwards, so that no module leans on one that happened to be imported before it.
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-W", "error", "-c", code, *sorted(names)[::-1]], check=True)
+
+
+def test_public_names_are_there():
+    for name in pyro_infogan.__all__:
+        assert getattr(pyro_infogan, name) is not None
+        assert name in dir(pyro_infogan)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = pyro_infogan.nothing
+    for module in ("codes", "inference", "models", "datasets", "evaluation", "runs", "training"):
+        home = importlib.import_module(f"pyro_infogan.{module}")
+        for name in home.__all__:
+            assert hasattr(home, name), (module, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "built_in"),
+    [
+        (DataError, ValueError),
+        (DeclarationError, ValueError),
+        (RunError, RuntimeError),
+        (DivergenceError, RunError),
+    ],
+)
+def test_errors_can_be_caught_as_pythons_own(kind, built_in):
+    error = kind("thing", got=1, expected=2, fix="Change it.")
+    assert isinstance(error, built_in)
+    assert isinstance(error, InfoGANError)
+    assert str(error.within("place")) == "place, thing: got 1, expected 2. Change it."
+
+
+def run_own_codes(tmp_path):
+    from pyro_infogan.cli import main
+
+    main(["train", str(EXAMPLES / "own_codes.py"), "--steps", "2", "--out", str(tmp_path / "run")])
+
+
+def run_train_mnist(tmp_path):
+    runpy.run_path(str(EXAMPLES / "train_mnist.py"))["main"](steps=2)
+
+
+def run_two_programs(tmp_path):
+    runpy.run_path(str(EXAMPLES / "two_programs.py"))["main"]()
+
+
+RUNS = {
+    "own_codes": run_own_codes,
+    "train_mnist": run_train_mnist,
+    "two_programs": run_two_programs,
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RUNS[name](tmp_path)
+
+
+def test_every_example_is_run():
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == set(RUNS)

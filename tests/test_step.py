@@ -1,0 +1,238 @@
+"""Gradient routes: each player's step moves exactly its own parameters, by its own terms."""
+
+import copy
+
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_infogan import INFOGAN, PLAIN_GAN, Affine, InfoGAN, Invariance, Objective, Rates
+from pyro_infogan.errors import DeclarationError
+from pyro_infogan.inference import Step
+from pyro_infogan.inference.adversarial import discriminator_loss, generator_loss
+from tests.conftest import small_codes
+
+PARTS = ("generator", "trunk", "discriminator", "posterior")
+DISTORTED = Objective(invariance=Invariance(Affine(), codes=("digit",)))
+
+
+@pytest.fixture
+def real():
+    return torch.rand(16, 1, 8, 8)
+
+
+def build(weights=None):
+    torch.manual_seed(1)
+    return InfoGAN(small_codes(), (1, 8, 8), noise=4, information_weights=weights)
+
+
+def parameters(gan, part):
+    return dict(getattr(gan, part).named_parameters())
+
+
+def gradients(update, gan):
+    """Gradient norm of each parameter by part, None where no gradient was formed."""
+    for parameter in gan.parameters():
+        parameter.grad = None
+    update()
+    return {
+        part: {
+            name: None if value.grad is None else value.grad.norm().item()
+            for name, value in parameters(gan, part).items()
+        }
+        for part in PARTS
+    }
+
+
+def moved(update, gan):
+    before = copy.deepcopy({part: parameters(gan, part) for part in PARTS})
+    update()
+    return {
+        part: {
+            name: not torch.equal(before[part][name], value)
+            for name, value in parameters(gan, part).items()
+        }
+        for part in PARTS
+    }
+
+
+@pytest.mark.parametrize("objective", [INFOGAN, DISTORTED], ids=["infogan", "invariance"])
+def test_each_step_changes_exactly_its_row(objective, real):
+    gan = build()
+    step = Step(gan, objective)
+    rows = {
+        lambda: step.update_discriminator(real): {"trunk", "discriminator", "posterior"},
+        lambda: step.update_generator(16): {"generator"},
+    }
+    for update, row in rows.items():
+        changed = moved(update, gan)
+        for part in PARTS:
+            expected = part in row
+            assert all(value is expected for value in changed[part].values()), (part, changed[part])
+        formed = gradients(update, gan)
+        for part in PARTS:
+            for name, norm in formed[part].items():
+                # No gradient of the other player's weights is even formed.
+                assert (norm is not None) == (part in row), (part, name)
+                assert norm is None or norm > 0, (part, name)
+
+
+def update_of(part, objective, weight, real, player):
+    """The gradient of one part after one player's step, everything seeded."""
+    gan = build(dict.fromkeys(small_codes(), weight))
+    step = Step(gan, objective, Rates(0.0, 0.0))
+    torch.manual_seed(2)
+    if player == "discriminator":
+        step.update_discriminator(real)
+    else:
+        step.update_generator(len(real))
+    return torch.cat([value.grad.flatten() for value in parameters(gan, part).values()])
+
+
+@pytest.mark.parametrize(
+    ("part", "player", "objective", "feels"),
+    [
+        ("trunk", "discriminator", INFOGAN, True),
+        ("posterior", "discriminator", INFOGAN, True),
+        ("discriminator", "discriminator", INFOGAN, False),
+        ("generator", "generator", INFOGAN, True),
+        ("trunk", "discriminator", Objective(info_updates_trunk=False), False),
+        ("posterior", "discriminator", Objective(info_updates_trunk=False), True),
+        ("generator", "generator", Objective(info_updates_trunk=False), True),
+        ("trunk", "discriminator", PLAIN_GAN, False),
+        ("posterior", "discriminator", PLAIN_GAN, True),
+        ("generator", "generator", PLAIN_GAN, False),
+    ],
+)
+def test_where_the_bound_goes(part, player, objective, feels, real):
+    """A part feels L_I exactly where its gradient changes with λ."""
+    weak, strong = (update_of(part, objective, weight, real, player) for weight in (0.5, 5.0))
+    assert torch.equal(weak, strong) != feels
+
+
+def test_gradients_equal_autograd_of_the_written_objective(real):
+    """The discriminator's step descends −V − Σ λ L_I, computed here from its definition."""
+    gan = build()
+    step = Step(gan, rates=Rates(0.0, 0.0))
+    torch.manual_seed(3)
+    step.update_discriminator(real)
+    ours = {name: value.grad.clone() for name, value in parameters(gan, "trunk").items()}
+
+    torch.manual_seed(3)
+    noise, codes = gan.draw(16)
+    with torch.no_grad():
+        generated = gan.decode(noise, codes)
+    features, real_features = gan.trunk(generated), gan.trunk(real)
+    fake, true = gan.discriminator(features).sigmoid(), gan.discriminator(real_features).sigmoid()
+    value = true.log().mean() + (1 - fake).log().mean()
+    posterior = gan.posterior(features)
+    info = sum(
+        gan.information_weights[name]
+        * (posterior[name].log_prob(codes[name]) - prior.log_prob(codes[name])).mean()
+        for name, prior in gan.prior.sites.items()
+    )
+    written = torch.autograd.grad(-value - info, list(gan.trunk.parameters()))
+    for mine, theirs in zip(ours.values(), written, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
+
+
+def test_losses_are_the_game(real):
+    logits = torch.randn(50, 1)
+    other = torch.randn(50, 1)
+    value = logits.sigmoid().log().mean() + (1 - other.sigmoid()).log().mean()
+    torch.testing.assert_close(discriminator_loss(logits, other), -value)
+    torch.testing.assert_close(generator_loss(other), -other.sigmoid().log().mean())
+
+
+def test_reported_values(real):
+    losses = Step(build(), DISTORTED)(real)
+    assert set(losses) == {
+        "loss_d",
+        "loss_g",
+        "d_real",
+        "d_fake",
+        *(f"info/{name}" for name in small_codes()),
+    }
+    assert all(value.dim() == 0 and not value.requires_grad for value in losses.values())
+    assert losses["info/digit"] <= 1.03  # H(digit) = 1.0297 nats
+
+
+def test_bfloat16_scores_in_float32(real):
+    losses = Step(build(), DISTORTED, precision=torch.bfloat16)(real)
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+
+
+def test_an_invariance_to_nothing_is_the_plain_objective(real):
+    """T = identity leaves the bound, and so the gradient of the posterior, as it was."""
+    same = Objective(invariance=Invariance(lambda images: images, codes=("digit",), share=1.0))
+    plain = update_of("generator", INFOGAN, 1.0, real, "generator")
+    invariant = update_of("generator", same, 1.0, real, "generator")
+    torch.testing.assert_close(plain, invariant, atol=1e-6, rtol=1e-4)
+
+
+def test_only_the_chosen_codes_are_distorted(real):
+    gone = Objective(invariance=Invariance(torch.zeros_like, codes=("digit",), share=1.0))
+    gan = build({"digit": 0.0})
+    step = Step(gan, gone, Rates(0.0, 0.0))
+    torch.manual_seed(2)
+    step.update_generator(16)
+    kept = [value.grad.clone() for value in gan.generator.parameters()]
+    gan = build({"digit": 0.0})
+    step = Step(gan, INFOGAN, Rates(0.0, 0.0))
+    torch.manual_seed(2)
+    step.update_generator(16)
+    for mine, plain in zip(kept, gan.generator.parameters(), strict=True):
+        torch.testing.assert_close(mine, plain.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_bad_invariance_is_refused():
+    with pytest.raises(DeclarationError, match="slnat"):
+        Step(build(), Objective(invariance=Invariance(Affine(), codes=("slnat",))))
+    with pytest.raises(DeclarationError, match=r"\[0, 1\]"):
+        Invariance(Affine(), codes=("digit",), share=1.5)
+
+
+def test_distorted_images_carry_no_more_information_than_the_images():
+    """Data processing: noise added to a channel's output lowers what an exact reader gets."""
+    n = 50_000
+    prior = dist.Normal(0.0, 1.0)
+    c = prior.sample((n,))
+    x = c + 0.5 * torch.randn(n)
+    distorted = x + 0.5 * torch.randn(n)
+
+    def bound(value, variance):
+        gain = 1 / (1 + variance)
+        q = dist.Normal(gain * value, (variance * gain) ** 0.5)
+        return (q.log_prob(c) - prior.log_prob(c)).mean()
+
+    assert bound(distorted, 0.5) < bound(x, 0.25)
+
+
+class TestAffine:
+    images = torch.rand(6, 3, 12, 10)
+
+    def test_no_distortion_is_the_identity(self):
+        still = Affine(rotation=0, shear=0, scale=0, shift=0)
+        torch.testing.assert_close(still(self.images), self.images, atol=1e-5, rtol=1e-5)
+
+    def test_each_image_gets_its_own(self):
+        one = self.images[:1].expand(6, -1, -1, -1).contiguous()
+        distorted = Affine()(one)
+        assert distorted.shape == one.shape
+        assert 0 <= distorted.min() <= distorted.max() <= 1 + 1e-6
+        assert len({tuple(image.flatten().tolist()) for image in distorted}) == 6
+
+    def test_a_shift_moves_as_far_as_it_says(self):
+        """A centred dot, shifted at most a tenth of 40 pixels, stays within 4 pixels."""
+        dot = torch.zeros(200, 1, 40, 40)
+        dot[:, :, 19:21, 19:21] = 1.0
+        moved = Affine(rotation=0, shear=0, scale=0, shift=0.1)(dot).sum(1)
+        place = torch.arange(40.0) - 19.5
+        across = (moved * place).sum((1, 2)) / moved.sum((1, 2))
+        assert 3.0 < across.abs().max() <= 4.01
+
+    def test_gradients_flow_through(self):
+        images = self.images.clone().requires_grad_()
+        Affine()(images).sum().backward()
+        assert images.grad is not None
+        assert images.grad.abs().sum() > 0

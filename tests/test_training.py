@@ -1,0 +1,253 @@
+"""The loop: data order, metrics, checkpoints, resuming, refusing."""
+
+import json
+
+import pyro
+import pytest
+import torch
+
+from pyro_infogan import PLAIN_GAN, InfoGAN, Rates, datasets, train, training
+from pyro_infogan.errors import DataError, DivergenceError, RunError
+from pyro_infogan.runs import Run
+from tests.conftest import small_codes
+
+
+def build(seed=5, **arguments):
+    torch.manual_seed(seed)
+    return InfoGAN(small_codes(), (1, 8, 8), noise=4, **arguments)
+
+
+def fit(gan, images, steps=5, **arguments):
+    return train(gan, images, **{"steps": steps, "batch_size": 8, "progress": False} | arguments)
+
+
+def same(one, other):
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def test_metrics_and_run_folder(images, tmp_path):
+    gan = build()
+    lines = fit(gan, images, steps=25, out=tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert [line["step"] for line in lines] == [10, 20, 25]
+    assert list(run.metrics()) == lines
+    infos = {f"info/{name}" for name in small_codes()}
+    assert {"step", "loss_d", "loss_g", "images_per_s"} | infos <= set(lines[0])
+    record = run.record()
+    assert record is not None
+    assert record["settings"]["batch_size"] == 8
+    assert "torch" in record["versions"]
+    assert [step for step, _ in run.checkpoints()] == [25]
+    assert not gan.training
+    assert same(InfoGAN.load(tmp_path / "run"), gan)
+
+
+def test_lines_average_their_steps(images, monkeypatch):
+    single = build()
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
+    each = fit(single, images, steps=10)
+    monkeypatch.setattr(training, "LOG_EVERY", 10)
+    (mean,) = fit(build(), images, steps=10)
+    assert mean["loss_d"] == pytest.approx(sum(line["loss_d"] for line in each) / 10, rel=1e-5)
+
+
+@pytest.mark.parametrize("stop", [7, 20])
+def test_a_resumed_run_is_the_run_that_never_stopped(stop, images, tmp_path):
+    whole, parts = build(), build()
+    fit(whole, images, steps=27, out=tmp_path / "whole")
+    fit(parts, images, steps=stop, out=tmp_path / "parts")
+    again = build(seed=99)
+    fit(again, images, steps=27, out=tmp_path / "parts", resume=True)
+    assert same(whole, again)
+
+    def lines(name):
+        return [
+            {key: value for key, value in line.items() if key != "images_per_s"}
+            for line in Run(tmp_path / name).metrics()
+        ]
+
+    assert lines("whole") == lines("parts")
+
+
+def test_resuming_nothing_starts_and_resuming_the_end_stays(images, tmp_path):
+    gan = build()
+    fit(gan, images, out=tmp_path / "run", resume=True)
+    again = build(seed=99)
+    lines = fit(again, images, out=tmp_path / "run", resume=True)
+    assert same(gan, again)
+    assert lines[-1]["step"] == 5
+
+
+def test_the_seed_decides_and_the_caller_is_left_alone(images):
+    state = torch.get_rng_state()
+    one, two, other = build(), build(), build()
+    torch.set_rng_state(state)
+    fit(one, images, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1234)
+    fit(two, images, seed=3)
+    fit(other, images, seed=4)
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_validation_is_as_it_was(images):
+    for flag in (True, False):
+        with pyro.validation_enabled(flag):
+            fit(build(), images, steps=1)
+            assert pyro.distributions.is_validation_enabled() == flag
+
+
+def test_every_epoch_sees_every_image_once():
+    order = training._batches(10, 3, seed=0, start=0)
+    epochs = [torch.cat([next(order) for _ in range(3)]) for _ in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch.tolist())) == 9
+    assert not torch.equal(epochs[0], epochs[1])
+    late = training._batches(10, 3, seed=0, start=4)
+    assert torch.equal(next(late), epochs[1][3:6])
+
+
+def test_kinds_of_data_train_alike(images):
+    as_bytes, as_floats, as_set = build(), build(), build()
+    fit(as_bytes, images)
+    fit(as_floats, images.float() / 255)
+    fit(as_set, datasets.ImageSet(images, torch.zeros(len(images))))
+    assert same(as_bytes, as_floats)
+    assert same(as_bytes, as_set)
+
+
+def test_old_checkpoints_go(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    fit(build(), images, steps=7, out=tmp_path)
+    assert [step for step, _ in Run(tmp_path).checkpoints()] == [6, 7]
+    assert not list(tmp_path.glob("**/.*")), "nothing half-written is left"
+
+
+def test_a_plain_gan_trains(images):
+    lines = fit(build(), images, objective=PLAIN_GAN)
+    assert "info/digit" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda x: x[:, :, :7], r"shape \(40, 1, 7, 8\)"),
+        (lambda x: x.expand(-1, 3, -1, -1), r"shape \(40, 3, 8, 8\)"),
+        (lambda x: x[0], "shape"),
+        (lambda x: x[:0], "at least one"),
+        (lambda x: x.float(), "values from 0 to 255"),
+        (lambda x: x.float() / 255 - 0.5, "values from"),
+        (lambda x: x.float().index_fill(0, torch.tensor([3]), float("nan")) / 255, "NaN"),
+        (lambda x: x.to(torch.int64), "dtype"),
+        (lambda x: x.numpy(), "ndarray"),
+        (lambda x: None, "NoneType"),
+        (lambda x: x[:7], "one batch of 8"),
+    ],
+)
+def test_bad_images_are_refused_before_anything_is_written(spoil, says, images, tmp_path):
+    with pytest.raises(DataError, match=says):
+        fit(build(), spoil(images), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"steps": 0}, {"steps": 2.5}, {"batch_size": 1}, {"batch_size": True}, {"seed": -1}],
+    ids=str,
+)
+def test_bad_counts_are_refused(arguments, images, tmp_path):
+    with pytest.raises(DataError, match="whole number"):
+        fit(build(), images, out=tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_must_be_as_many_as_images(images):
+    with pytest.raises(DataError, match="one for each image"):
+        datasets.ImageSet(images, torch.zeros(3))
+
+
+class TestAnotherRunsFolder:
+    @pytest.fixture
+    def folder(self, images, tmp_path):
+        fit(build(), images, out=tmp_path)
+        return tmp_path
+
+    def test_a_run_is_not_overwritten(self, folder, images):
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        with pytest.raises(RunError, match="--resume"):
+            fit(build(), images, out=folder)
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+    @pytest.mark.parametrize("resume", [True, False])
+    def test_another_declaration_is_refused(self, resume, folder, images):
+        torch.manual_seed(0)
+        other = InfoGAN({"digit": small_codes()["digit"]}, (1, 8, 8), noise=4)
+        with pytest.raises(RunError, match="declaration"):
+            fit(other, images, out=folder, resume=resume)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"seed": 1}, {"batch_size": 4}, {"objective": PLAIN_GAN}, {"rates": Rates(1e-3)}],
+    )
+    def test_other_settings_are_refused(self, arguments, folder, images):
+        with pytest.raises(RunError, match="settings"):
+            fit(build(), images, out=folder, resume=True, **arguments)
+
+    def test_an_unreadable_record_is_refused(self, folder, images):
+        (folder / "run.json").write_text("{")
+        with pytest.raises(RunError, match=r"run\.json"):
+            fit(build(), images, out=folder)
+
+
+def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 4)
+    gan = build()
+    real_scaled = training.scaled
+    calls = []
+
+    def poisoned(batch):
+        calls.append(1)
+        batch = real_scaled(batch)
+        return batch * float("nan") if len(calls) == 6 else batch
+
+    monkeypatch.setattr(training, "scaled", poisoned)
+    with pytest.raises(DivergenceError, match=r"step-00000004\.pt"):
+        fit(gan, images, steps=20, out=tmp_path)
+    assert [step for step, _ in Run(tmp_path).checkpoints()] == [4]
+    kept = InfoGAN.load(tmp_path)
+    assert all(value.isfinite().all() for value in kept.parameters())
+
+
+def test_divergence_without_a_checkpoint_says_so(images, monkeypatch):
+    monkeypatch.setattr(training, "scaled", lambda batch: batch.float() * float("nan"))
+    with pytest.raises(DivergenceError, match="No checkpoint"):
+        fit(build(), images, steps=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_refused(images, tmp_path):
+    for device in ("cuda", "nonsense"):
+        with pytest.raises(RunError, match="Use 'cpu'"):
+            fit(build(), images, out=tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu(images, tmp_path):
+    gan = build()
+    fit(gan, images, steps=12, out=tmp_path, device="cuda")
+    assert gan.device.type == "cuda"
+    assert gan.generate(3, {"digit": 1}).device.type == "cuda"
+    fit(build(), images, steps=14, out=tmp_path, device="cuda", resume=True)
+    assert InfoGAN.load(tmp_path).device.type == "cpu"
+
+
+def test_settings_are_recorded_as_data(images, tmp_path):
+    fit(build(), images, out=tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["settings"]["rates"]["discriminator"] == 2e-4
+    assert record["settings"]["objective"]["invariance"] is None
