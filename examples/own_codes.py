@@ -3,9 +3,9 @@
     pyro-infogan train examples/own_codes.py
     pyro-infogan figures runs/strokes
 
-Every part follows from the declaration: networks, encodings, posterior heads, entropies, weights and
-figures. This one asks for a digit, a boolean, and three styles at once, and gives the styles less
-weight.
+Every part follows from the declaration: networks, encodings, posterior heads, entropies, weights
+and figures. This one asks for a digit, a boolean and three styles at once, and gives the styles
+less weight.
 """
 
 import pyro.distributions as dist

@@ -112,7 +112,7 @@ def test_guide_under_outer_plates(gan):
 
 
 def test_importance_sampling_with_the_guide():
-    """The guide proposes; the weights are prior over posterior, and the evidence of no data is 1."""
+    """The guide proposes; weights are prior over posterior, and the evidence of no data is 1."""
     codes = {name: small_codes()[name] for name in ("digit", "style")}
     gan = InfoGAN(codes, (1, 8, 8), noise=4).eval()
     noise, drawn = gan.draw(1)

@@ -15,11 +15,12 @@ from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, In
 ROOT = Path(pyro_infogan.__file__).parent
 EXAMPLES = ROOT.parent / "examples"
 
-LEAVES = {"errors"}
+LEAVES = {"errors", "randomness"}
 CORE = LEAVES | {"codes", "images"}
 # Rooms, from the ground up, and what each may import besides itself.
 ALLOWED = {
     "errors": set(),
+    "randomness": set(),
     "codes": LEAVES,
     "images": LEAVES,
     "runs": LEAVES,
