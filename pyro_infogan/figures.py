@@ -80,7 +80,7 @@ def bound(
 
 def write(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    replace(path, lambda file: figure.savefig(file, format="png"))
+    replace(path, lambda file: figure.savefig(file, format="png", bbox_inches="tight"))
 
 
 def samples(gan: InfoGAN, rows: int = 10, columns: int = 10, seed: int = 0) -> Figure:
@@ -101,7 +101,7 @@ def traverse(
     element: int = 0,
     span: tuple[float, float] | None = None,
     rows: int = 10,
-    columns: int = 10,
+    columns: int = 9,
     seed: int = 0,
     clusters: Mapping[str, Clustering] | None = None,
 ) -> Figure:

@@ -137,6 +137,14 @@ def test_generate_and_infer(gan, images):
         gan.infer(images.float() / 255)["slant"].loc, posteriors["slant"].loc
     )
     assert gan.training, "the mode is as it was"
+    before = {name: value.clone() for name, value in gan.named_buffers()}
+    noise, codes = gan.draw(3)
+    seen = gan.generate(3, codes, noise), gan.infer(images)["slant"].loc
+    gan.eval()
+    torch.testing.assert_close(gan.generate(3, codes, noise), seen[0])
+    torch.testing.assert_close(gan.infer(images)["slant"].loc, seen[1])
+    for name, value in gan.named_buffers():
+        assert torch.equal(value, before[name]), name
     for bad in (0, -1, True, 2.0):
         with pytest.raises(DataError, match="1 or more"):
             gan.generate(bad)

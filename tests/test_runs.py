@@ -135,6 +135,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     with pytest.raises(RunError, match="no space left"):
         runs.replace(path, fail)
     assert path.read_text() == "good"
+    # A reader that has the file open keeps the old one whole: the new one is another file.
+    with path.open() as reader:
+        runs.write_text(path, "better")
+        assert reader.read() == "good"
+    assert path.read_text() == "better"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -94,6 +94,15 @@ def test_the_seed_decides_and_the_caller_is_left_alone(images):
     assert not same(one, other)
 
 
+def test_the_seed_decides_the_draws_too():
+    """On images that are all alike, order changes nothing: only noise and codes can."""
+    blank = torch.zeros(40, 1, 8, 8)
+    one, other = build(), build()
+    fit(one, blank, seed=3)
+    fit(other, blank, seed=4)
+    assert not same(one, other)
+
+
 def test_validation_is_as_it_was(images):
     for flag in (True, False):
         with pyro.validation_enabled(flag):
