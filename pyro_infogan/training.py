@@ -108,7 +108,7 @@ def train(
     step = Step(gan, objective, rates, precision)
     log = _Log(run)
     with seeded(derived(seed, 0), device), pyro.validation_enabled(False):
-        start = _restore(run, step, log, steps) if run and resume and run.checkpoints() else 0
+        start = _restore(run, gan, step, log, steps) if run and resume else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
             declared = {"experiment": experiment, "declaration": gan.declaration()}
@@ -131,7 +131,7 @@ def train(
             if done % LOG_EVERY == 0 or done == steps:
                 bar.set_postfix_str(_spoken(log.write(done)))
             if run and saving:
-                run.save(done, _state(step, log, device))
+                run.save(done, _state(gan, step, log))
     gan.eval()
     return log.lines
 
@@ -169,24 +169,27 @@ class _Log:
         return line
 
 
-def _state(step: Step, log: _Log, device: torch.device) -> dict[str, Any]:
+def _state(gan: InfoGAN, step: Step, log: _Log) -> dict[str, Any]:
     """Everything that a resumed run needs to go on as if it had not stopped."""
     random = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(device)
+    if gan.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(gan.device)
     return {
-        **step.gan.contents(),
+        **gan.contents(),
         "optimisers": {name: opt.state_dict() for name, opt in step.optimisers.items()},
         "random": random,
         "log": {"sums": log.sums, "count": log.count},
     }
 
 
-def _restore(run: Run, step: Step, log: _Log, steps: int) -> int:
+def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
     """Take up the newest good checkpoint, to go on to ``steps``; the step it was saved after."""
-    device = step.gan.device
+    if not run.checkpoints():
+        run.forget_after(0)
+        return 0
+    device = gan.device
     path, contents = run.newest()
-    step.gan.adopt(contents, path)
+    gan.adopt(contents, path)
     for name, optimiser in step.optimisers.items():
         optimiser.load_state_dict(part(contents, "optimisers", path)[name])
     random = part(contents, "random", path)

@@ -81,6 +81,15 @@ def test_resuming_nothing_starts_and_resuming_the_end_stays(images, tmp_path):
     assert lines[-1]["step"] == 5
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_again(images, tmp_path):
+    whole = fit(build(), images, steps=20, out=tmp_path)
+    for _, path in Run(tmp_path).checkpoints():
+        path.unlink()
+    again = fit(build(), images, steps=20, out=tmp_path, resume=True)
+    assert [line["step"] for line in Run(tmp_path).metrics()] == [10, 20]
+    assert [line["loss_d"] for line in whole] == [line["loss_d"] for line in again]
+
+
 def test_the_seed_decides_and_the_caller_is_left_alone(images):
     state = torch.get_rng_state()
     one, two, other = build(), build(), build()

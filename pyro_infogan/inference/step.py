@@ -16,21 +16,52 @@ Each backward pass names its player's parameters, so that no gradient of the oth
 formed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..codes import CodePrior
 from ..errors import DeclarationError
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
+from .posterior import Posterior
 
-if TYPE_CHECKING:
-    from ..infogan import InfoGAN
+__all__ = [
+    "INFOGAN",
+    "PAPER_RATES",
+    "PLAIN_GAN",
+    "Game",
+    "Invariance",
+    "Objective",
+    "Rates",
+    "Step",
+]
 
-__all__ = ["INFOGAN", "PAPER_RATES", "PLAIN_GAN", "Invariance", "Objective", "Rates", "Step"]
+
+class Game(Protocol):
+    """What the step needs of an :class:`~pyro_infogan.InfoGAN`."""
+
+    prior: CodePrior
+    generator: nn.Module
+    trunk: nn.Module
+    discriminator: nn.Linear
+    posterior: Posterior
+    information_weights: dict[str, float]
+
+    def draw(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Noise and codes of ``n`` images."""
+        ...
+
+    def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
+        """Images of noise and codes."""
+        ...
+
+    def check_names(self, names: Iterable[str], what: str) -> None:
+        """Refuse names that are no code's."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -107,7 +138,7 @@ class Step:
         precision: dtype that the networks compute in; scores and losses stay in float32.
     """
 
-    gan: "InfoGAN"
+    gan: Game
     objective: Objective = INFOGAN
     rates: Rates = PAPER_RATES
     precision: torch.dtype = torch.float32
