@@ -8,7 +8,7 @@ install: $(INSTALLED)
 
 # One command for torch and torchvision, whose builds must match.
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check torch torchvision --editable '.[test]'
 	touch $@

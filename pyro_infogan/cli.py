@@ -52,11 +52,13 @@ class Train(Command):
         """Build the experiment's InfoGAN from the seed, and train it."""
         import torch
 
+        from .devices import usable_device
         from .inference import PLAIN_GAN
         from .infogan import InfoGAN
-        from .training import train, usable_device
+        from .training import train
 
         device = usable_device(self.device)
+        _check_seed(self.seed)
         name, experiment, file = _experiment(self.experiment)
         out = self.out or Path("runs") / (f"{name}-plain" if self.plain_gan else name)
         torch.manual_seed(self.seed)
@@ -64,7 +66,7 @@ class Train(Command):
         print(f"{gan}\ntraining into {out}", flush=True)
         train(
             gan,
-            experiment.data(),
+            experiment.images(train=True),
             steps=self.steps if self.steps is not None else experiment.steps,
             batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
             seed=self.seed,
@@ -98,11 +100,14 @@ class Evaluate(Command):
         from .runs import write_text
 
         run, gan = _load(self)
+        _check_seed(self.seed)
         report = evaluate(gan, _test_images(run), self.draws, self.seed)
         for name, found in report.clustering.items():
             figures.write(figures.confusion(found, name), run.folder / f"confusion-{name}.png")
         write_text(run.folder / "report.json", json.dumps(report.data(), indent=2) + "\n")
         print(report)
+        if not report.clustering:
+            print("no accuracy: the run has no experiment with labelled images and categories")
 
 
 @dataclass(kw_only=True)
@@ -124,7 +129,14 @@ class Figures(Command):
 
         run, gan = _load(self)
         clusters = clusterings(gan, _test_images(run))
-        lines = Run(self.baseline).metrics() if self.baseline else ()
+        lines = list(Run(self.baseline).metrics()) if self.baseline else []
+        if self.baseline and not lines:
+            raise DataError(
+                "--baseline",
+                got=f"{self.baseline}, which has no metrics",
+                expected="a run folder",
+                fix="Train one with --plain-gan.",
+            )
         curves = figures.bound(run.metrics(), gan.entropies, lines)
         figures.write(curves, run.folder / "bound.png")
         figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
@@ -150,17 +162,20 @@ class Sample(Command):
 
     def __call__(self) -> None:
         """Write the grid."""
-        import torch
-        from torchvision.transforms.functional import to_pil_image
-        from torchvision.utils import make_grid
+        from PIL import Image
 
+        from .errors import checked_count
+        from .figures import sheet
+        from .randomness import seeded
         from .runs import replace
 
+        checked_count("--count", self.count, least=1)
+        _check_seed(self.seed)
         _, gan = _load(self)
-        torch.manual_seed(self.seed)
-        images = gan.generate(self.count, _held(self.codes)).cpu()
-        grid = to_pil_image(make_grid(images, round(self.count**0.5), padding=1, pad_value=1.0))
-        replace(self.out, lambda file: grid.save(file, format="PNG"))
+        with seeded(self.seed, gan.device):
+            images = gan.generate(self.count, _held(self.codes))
+        grid = (sheet(images, round(self.count**0.5)) * 255).round().astype("uint8")
+        replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
 
 
 @dataclass(kw_only=True)
@@ -181,16 +196,18 @@ class Infer(Command):
         from .datasets import read_image
         from .inference import parameters
 
+        if not self.images:
+            raise DataError("infer", got="no image", expected="one or more files", fix="Name them.")
         _, gan = _load(self)
         images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
         posteriors = gan.infer(images)
         for index, path in enumerate(self.images):
-            line: dict[str, Any] = {"image": str(path)}
+            codes = {}
             for name, posterior in posteriors.items():
                 family, values = parameters(posterior)
                 chosen = {key: value[index].tolist() for key, value in values.items()}
-                line[name] = {"family": family, **chosen}
-            print(json.dumps(line))
+                codes[name] = {"family": family, **chosen}
+            print(json.dumps({"image": str(path), "codes": codes}))
 
 
 @dataclass(kw_only=True)
@@ -252,9 +269,9 @@ def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:
 
 
 def _load(command: Any) -> tuple["Run", "InfoGAN"]:
+    from .devices import usable_device
     from .infogan import InfoGAN
     from .runs import Run
-    from .training import usable_device
 
     return Run(command.run), InfoGAN.load(command.run, usable_device(command.device))
 
@@ -267,8 +284,15 @@ def _test_images(run: "Run") -> Any:
     if kept:
         experiment, _ = load_file(*kept)
     else:
-        experiment = built_in().get((run.record() or {}).get("experiment", ""))
-    return experiment.data(train=False) if experiment else None
+        experiment = built_in().get(run.experiment() or "")
+    return experiment.images(train=False) if experiment else None
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise DataError(
+            "--seed", got=seed, expected="a number from 0 to 2^63 − 1", fix="Choose another."
+        )
 
 
 def _held(codes: Sequence[str]) -> dict[str, Any]:
@@ -285,6 +309,10 @@ def _held(codes: Sequence[str]) -> dict[str, Any]:
                 expected="a name, an equals sign and a number, such as digit=3",
                 fix="Separate several codes with spaces, and numbers of one code with commas.",
             ) from None
+        if name in held:
+            raise DataError(
+                "--codes", got=f"{name!r} twice", expected="each code once", fix="Drop one."
+            )
         held[name] = numbers[0] if len(numbers) == 1 else numbers
     return held
 

@@ -6,12 +6,10 @@ asks of a prior: draw codes, score them, encode them for the generator, and tell
 """
 
 import copy
-import inspect
 import keyword
 import math
 from collections.abc import Callable, Mapping
 from functools import singledispatch
-from types import ModuleType
 from typing import Any, cast
 
 import pyro
@@ -25,7 +23,7 @@ from torch.distributions import Distribution, Transform, constraints
 from .errors import DataError, DeclarationError
 from .randomness import seeded
 
-__all__ = ["CodePrior", "describe", "encode", "restore", "unit"]
+__all__ = ["CodePrior", "encode", "log_prob", "sample", "support", "unit"]
 
 NOISE = "noise"
 """Site of the incompressible noise z."""
@@ -82,11 +80,13 @@ def _(base: Any, prior: Any) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, (high - low) / 2
 
 
+@singledispatch
 def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
     """Centre and scale that bring a continuous prior to the networks' range.
 
-    An interval is brought to [−1, 1], any other support to mean 0 and standard deviation 1 (to
-    itself where those do not exist). The paper's U(−1, 1) and a standard normal stay as they are.
+    An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
+    support to mean 0 and standard deviation 1 (to itself where those do not exist). The paper's
+    U(−1, 1) and a standard normal stay as they are.
 
     Returns:
         Two tensors that broadcast to the prior's event shape.
@@ -97,6 +97,42 @@ def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
         (180.0, 180.0)
     """
     return _unit(base_support(prior), prior)
+
+
+@unit.register(dist.VonMises)
+def _(prior: Any) -> tuple[Tensor, Tensor]:
+    return prior.loc, torch.full_like(prior.loc, math.pi)
+
+
+@unit.register(dist.Independent)
+def _(prior: Any) -> tuple[Tensor, Tensor]:
+    return unit(prior.base_dist)
+
+
+def element_of(prior: Any) -> Any:
+    """The distribution of a vector code's elements, all of them in its batch; or the prior."""
+    while isinstance(prior, dist.Independent):
+        prior = prior.base_dist
+    return prior
+
+
+@singledispatch
+def log_prob(prior: Distribution, value: Tensor) -> Tensor:
+    """Log p(c) in nats, (*), of draws (*, event shape)."""
+    return prior.log_prob(value)
+
+
+@log_prob.register(dist.Uniform)
+def _(prior: Any, value: Tensor) -> Tensor:
+    # Rounding can make a draw of U(1000, 1001) its upper end, where torch calls the density 0.
+    return prior.log_prob(value.clamp(max=torch.nextafter(prior.high, prior.low)))
+
+
+@log_prob.register(dist.Independent)
+def _(prior: Any, value: Tensor) -> Tensor:
+    axes = prior.reinterpreted_batch_ndims
+    scores = log_prob(prior.base_dist, value)
+    return scores.flatten(-axes).sum(-1) if axes else scores
 
 
 @singledispatch
@@ -142,99 +178,35 @@ def _(prior: Any, value: Tensor) -> Tensor:
     return encode(prior.base_dist, value).flatten(-1 - prior.reinterpreted_batch_ndims)
 
 
-OPAQUE = "opaque"
-"""Key of a description that names the user's own code, which data cannot hold."""
-
-
-def named(thing: object, namespace: ModuleType) -> str | dict[str, str]:
-    """The name of a part of this library or of Pyro; a description that says so otherwise."""
-    name = getattr(thing, "__name__", None)
-    if name and getattr(namespace, name, None) is thing:
-        return name
-    return {OPAQUE: f"{getattr(thing, '__module__', '?')}.{name or type(thing).__name__}"}
-
-
-def describe(prior: Distribution) -> dict[str, Any]:
-    """A distribution as plain data: its name in ``pyro.distributions`` and its arguments.
-
-    A distribution that is not one of Pyro's own is described as opaque, and cannot be restored.
-
-    Example:
-        >>> describe(dist.Uniform(-1.0, 1.0))
-        {'distribution': 'Uniform', 'low': -1.0, 'high': 1.0}
-    """
-    name = named(type(prior), dist)
-    if not isinstance(name, str):
-        return name
-    arguments = list(inspect.signature(type(prior).__init__).parameters)[1:]
-    if {"probs", "logits"} <= set(arguments):
-        arguments.remove("logits")
-    described: dict[str, Any] = {"distribution": name}
-    for argument in arguments:
-        if argument == "validate_args":
-            continue
-        value = getattr(prior, "base_dist" if argument == "base_distribution" else argument)
-        if isinstance(value, Distribution):
-            value = describe(value)
-        elif isinstance(value, Tensor):
-            value = value.tolist()
-        described[argument] = value
-    return described
-
-
-def restore(described: Mapping[str, Any]) -> Distribution:
-    """The distribution that :func:`describe` described; runs no code but Pyro's constructors.
-
-    Raises:
-        DeclarationError: for an opaque description, or one of an unknown distribution.
-
-    Example:
-        >>> restore({"distribution": "Uniform", "low": -1.0, "high": 1.0}).entropy().item()
-        0.6931471824645996
-    """
-    name = described.get("distribution", described.get(OPAQUE))
-    kind = getattr(dist, str(name), None)
-    if not (inspect.isclass(kind) and issubclass(kind, dist.Distribution)):
-        raise DeclarationError(
-            "a saved code prior",
-            got=name,
-            expected="a distribution of pyro.distributions",
-            fix="Build the InfoGAN as it was declared and call its restore().",
-        )
-    arguments: dict[str, Any] = {}
-    for argument, value in described.items():
-        if isinstance(value, Mapping):
-            arguments[argument] = restore(value)
-        elif isinstance(value, list | float):
-            arguments[argument] = torch.tensor(value)
-        elif argument != "distribution":
-            arguments[argument] = value
-    return cast(Distribution, kind(**arguments))
-
-
-def _mapped(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
     """``value`` with ``fn`` applied to every tensor inside a distribution.
 
     Distributions have no ``to``: this is what lets a prior follow its module to another device.
     """
+    # A transform and its inverse hold each other.
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)]
     if isinstance(value, Tensor):
         return fn(value)
     if isinstance(value, Distribution | Transform | constraints.Constraint):
-        moved = copy.copy(value)
-        vars(moved).update({name: _mapped(item, fn) for name, item in vars(value).items()})
+        moved = seen[id(value)] = copy.copy(value)
+        vars(moved).update({name: _mapped(item, fn, seen) for name, item in vars(value).items()})
         return moved
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return type(value)(_mapped(item, fn) for item in value)
+        return type(value)(_mapped(item, fn, seen) for item in value)
     return value
 
 
 def _checked(name: object, prior: object) -> Distribution:
     what = f"code {name!r}"
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+    usable = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    # Pyro's own sites, such as _RETURN, begin with an underscore.
+    if not isinstance(name, str) or not usable or name.startswith("_"):
         raise DeclarationError(
             what,
             got=repr(name),
-            expected="a name that is a Python identifier",
+            expected="a name that is a Python identifier and does not begin with an underscore",
             fix='Use letters, digits and underscores, such as "slant".',
         )
     if name in (NOISE, PLATE):
@@ -265,12 +237,21 @@ def _checked(name: object, prior: object) -> Distribution:
             expected="an empty batch shape: one draw is one code",
             fix=f"Make it a vector code with .to_event({len(prior.batch_shape)}).",
         )
-    if not prior.event_shape.numel():
+    if math.prod(prior.event_shape) == 0:
         raise DeclarationError(
             what,
             got=f"event shape {tuple(prior.event_shape)}",
             expected="at least one number",
             fix="Expand it to a positive size.",
+        )
+    learned = []
+    _mapped(prior, lambda tensor: learned.append(tensor.requires_grad) or tensor)
+    if any(learned):
+        raise DeclarationError(
+            what,
+            got="a prior with a parameter that requires a gradient",
+            expected="fixed numbers: a prior is not learned",
+            fix="Detach it.",
         )
     return prior
 
@@ -337,7 +318,7 @@ class CodePrior(nn.Module):
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log p(c) of each code, in nats, (n,)."""
-        return {name: prior.log_prob(values[name]) for name, prior in self.sites.items()}
+        return {name: log_prob(prior, values[name]) for name, prior in self.sites.items()}
 
     def encode(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each code's encoding, (*, its width), in the order of the declaration."""
@@ -356,7 +337,7 @@ class CodePrior(nn.Module):
             except NotImplementedError:
                 with seeded(0):
                     draws = prior.sample((_ENTROPY_DRAWS,))
-                entropies[name] = -prior.log_prob(draws).mean().item()
+                entropies[name] = -log_prob(prior, draws).mean().item()
         return entropies
 
     def is_discrete(self, name: str) -> bool:
@@ -376,47 +357,50 @@ class CodePrior(nn.Module):
         Raises:
             DataError: for a code that is not declared, or a value that is not one of it.
         """
-        return {name: self._held(name, value, n) for name, value in codes.items()}
-
-    def _held(self, name: str, value: Any, n: int) -> Tensor:
-        if name not in self.sites:
+        if not isinstance(codes, Mapping):
             raise DataError(
-                "a held code",
-                got=repr(name),
-                expected=f"one of {list(self.sites)}",
-                fix="Rename it.",
+                "held codes",
+                got=repr(codes),
+                expected="a dictionary of names and values",
+                fix='Write them as in {"digit": 3}.',
             )
+        for name in codes:
+            if name not in self.sites:
+                raise DataError(
+                    "a held code",
+                    got=repr(name),
+                    expected=f"one of {list(self.sites)}",
+                    fix="Rename it.",
+                )
+        return {name: self.fitted(name, value, (n,)) for name, value in codes.items()}
+
+    def fitted(self, name: str, value: Any, batch: tuple[int, ...]) -> Tensor:
+        """A value of one code, checked and expanded to (*batch, event shape).
+
+        Raises:
+            DataError: for a value of another shape, one that is not finite, or one that a discrete
+                code cannot take.
+        """
         prior = self.sites[name]
         like = prior.sample()
-        shape = (n, *like.shape)
+        shape = (*batch, *like.shape)
         try:
             given = torch.as_tensor(value, device=like.device)
-            held = given.to(like.dtype).expand(shape)
+            fitted = given.to(like.dtype).expand(shape)
         except (TypeError, ValueError, RuntimeError):
             raise DataError(
-                f"held code {name!r}",
+                f"value of code {name!r}",
                 got=f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value),
                 expected=f"numbers that expand to shape {shape}",
                 fix="Give one value for all images, or one for each.",
             ) from None
         discrete = self.is_discrete(name)
-        good = support(prior).check(given.expand(shape)) if discrete else held.isfinite()
+        good = support(prior).check(given.expand(shape)) if discrete else fitted.isfinite()
         if not good.all():
             raise DataError(
-                f"held code {name!r}",
+                f"value of code {name!r}",
                 got=repr(value),
-                expected=f"a draw of {prior.support}" if discrete else "finite numbers",
+                expected=f"a draw of {support(prior)}" if discrete else "finite numbers",
                 fix="Hold it at a value its prior can draw.",
             )
-        return held
-
-
-def matches(one: Any, other: Any) -> bool:
-    """Whether two descriptions say the same, up to rounding of their numbers."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return list(one) == list(other) and all(matches(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(matches, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-7)
-    return one == other
+        return fitted

@@ -4,9 +4,16 @@ Every error a user can cause is an :class:`InfoGANError`; anything else that esc
 a defect of it.
 """
 
-from typing import Self
+from typing import Any, Self
 
-__all__ = ["DataError", "DeclarationError", "DivergenceError", "InfoGANError", "RunError"]
+__all__ = [
+    "DataError",
+    "DeclarationError",
+    "DivergenceError",
+    "InfoGANError",
+    "RunError",
+    "checked_count",
+]
 
 
 class InfoGANError(Exception):
@@ -46,3 +53,21 @@ class RunError(InfoGANError, RuntimeError):
 
 class DivergenceError(RunError):
     """A loss that stopped being finite; names the last good checkpoint."""
+
+
+def checked_count(
+    what: str, value: Any, *, least: int, error: type[InfoGANError] = DataError
+) -> int:
+    """``value``, if it is a whole number of at least ``least``.
+
+    Raises:
+        InfoGANError: of the type ``error``, otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise error(
+            what,
+            got=repr(value),
+            expected=f"a whole number, {least} or more",
+            fix="Give one that is.",
+        )
+    return value

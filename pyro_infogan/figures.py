@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .codes import unit
+from .codes import element_of, unit
 from .errors import DataError
 from .evaluation import Clustering
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
 
-__all__ = ["bound", "confusion", "samples", "traversals", "traverse", "write"]
+__all__ = ["bound", "confusion", "samples", "sheet", "traversals", "traverse", "write"]
 
 _DPI = 160
 
@@ -25,18 +26,23 @@ def _new(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _sheet(images: Tensor, columns: int) -> np.ndarray:
-    """Images (n, C, H, W) as one array (H·rows, W·columns[, 3]), a thin white line between them."""
+def sheet(images: Tensor, columns: int) -> np.ndarray:
+    """Images (n, C, H, W) as one array (rows, columns[, 3]), a thin white line around each.
+
+    One channel is shown grey, three in colour; of any other number the first is shown. Places that
+    the last row leaves over are white.
+    """
+    missing = -len(images) % columns
+    images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
     padded = torch.nn.functional.pad(images.cpu(), (1, 1, 1, 1), value=1.0)
     n, channels, height, width = padded.shape
     grid = padded.unflatten(0, (n // columns, columns)).permute(0, 3, 1, 4, 2)
-    sheet = grid.reshape(n // columns * height, columns * width, channels).numpy()
-    # One channel is grey, three are colour; of any other number the first is shown.
-    return sheet if channels == 3 else sheet[..., 0]
+    whole = grid.reshape(n // columns * height, columns * width, channels).numpy()
+    return whole if channels == 3 else whole[..., 0]
 
 
-def _show(axes: Any, sheet: np.ndarray) -> None:
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _show(axes: Any, picture: np.ndarray) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -55,11 +61,20 @@ def bound(
         baseline: the same of a plain GAN with Q fitted beside it, drawn dashed.
 
     Raises:
-        DataError: for no metrics.
+        DataError: for no metrics, or those of other codes.
     """
     runs = [list(metrics), list(baseline)]
     if not runs[0]:
         raise DataError("metrics", got="no lines", expected="a run's metrics", fix="Train first.")
+    for lines in filter(None, runs):
+        missing = [name for name in entropies if f"info/{name}" not in lines[0]]
+        if missing:
+            raise DataError(
+                "metrics",
+                got=f"a run without the codes {missing}",
+                expected=f"one with {list(entropies)}",
+                fix="Choose a run of the same experiment.",
+            )
     figure = _new(5.2, 3.4)
     axes = figure.subplots()
     for colour, (name, entropy) in enumerate(entropies.items()):
@@ -89,7 +104,7 @@ def samples(gan: InfoGAN, rows: int = 10, columns: int = 10, seed: int = 0) -> F
         images = gan.generate(rows * columns)
     figure = _new(0.45 * columns, 0.45 * rows)
     axes = figure.subplots()
-    _show(axes, _sheet(images, columns))
+    _show(axes, sheet(images, columns))
     axes.set_xticks([])
     return figure
 
@@ -122,7 +137,8 @@ def traverse(
 
     Raises:
         DeclarationError: for a code that is not declared.
-        DataError: for a vector of categories, or an element that is not there.
+        DataError: for a vector of one-hot codes or counts without end, or an element that is not
+            there.
     """
     gan.check_names([name], "figures.traverse")
     clusters = clusters or {}
@@ -136,7 +152,7 @@ def traverse(
                 codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
         codes = {other: value.repeat_interleave(columns, 0) for other, value in codes.items()}
         swept = values.repeat(rows, *[1] * (values.dim() - 1))
-        if _enumerable(gan, name) or not gan.prior.sites[name].event_shape:
+        if _single(gan, name):
             codes[name] = swept
         else:
             codes[name].flatten(1)[:, element] = swept
@@ -144,11 +160,10 @@ def traverse(
 
     figure = _new(0.45 * columns, 0.45 * rows + 0.45)
     axes = figure.subplots()
-    _show(axes, _sheet(images, columns))
+    _show(axes, sheet(images, columns))
     step = gan.image_shape[2] + 2
     axes.set_xticks([step * (column + 0.5) for column in range(columns)], ticks, fontsize=7)
-    single = _enumerable(gan, name) or not gan.prior.sites[name].event_shape
-    axes.set_xlabel(name if single else f"{name}[{element}]")
+    axes.set_xlabel(name if _single(gan, name) else f"{name}[{element}]")
     return figure
 
 
@@ -156,9 +171,9 @@ def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
     """Every (code, element) that can be traversed, with a label for file names."""
     listed = []
     for name, prior in gan.prior.sites.items():
-        if _enumerable(gan, name) or not prior.event_shape:
+        if _single(gan, name):
             listed.append((name, 0, name))
-        elif not gan.prior.is_discrete(name):
+        elif not (gan.prior.is_discrete(name) and element_of(prior).event_shape):
             count = prior.event_shape.numel()
             listed += [(name, element, f"{name}-{element}") for element in range(count)]
     return listed
@@ -194,8 +209,10 @@ def confusion(clustering: Clustering, name: str) -> Figure:
 
 
 def _enumerable(gan: InfoGAN, name: str) -> bool:
-    """Whether a code takes one of a few categories."""
-    return gan.prior.is_discrete(name) and gan.prior.sites[name].has_enumerate_support
+    """Whether a code takes one of a few categories, and is no vector of such."""
+    prior = gan.prior.sites[name]
+    vector = isinstance(prior, dist.Independent) and prior.event_shape
+    return gan.prior.is_discrete(name) and prior.has_enumerate_support and not vector
 
 
 def _values(
@@ -216,13 +233,6 @@ def _values(
         matched = [clusters[name].matching[category] for category in order]
         labels = ["–" if label is None else str(label) for label in matched]
         return support[torch.tensor(order, device=support.device)], labels
-    if gan.prior.is_discrete(name):
-        raise DataError(
-            f"code {name!r}",
-            got="a vector of discrete codes",
-            expected="a code of single categories or of continuous numbers",
-            fix="Generate it with values of your own: gan.generate(n, codes={...}).",
-        )
     count = prior.event_shape.numel()
     if not 0 <= element < count:
         raise DataError(
@@ -231,7 +241,25 @@ def _values(
             expected=f"0 to {count - 1}",
             fix="Choose one it has.",
         )
+    base: Any = element_of(prior)
+    if gan.prior.is_discrete(name):
+        if not base.has_enumerate_support or base.event_shape:
+            raise DataError(
+                f"code {name!r}",
+                got=f"a vector of {type(base).__name__}",
+                expected="a code whose elements are single categories or numbers",
+                fix="Generate it with values of your own: gan.generate(n, codes={...}).",
+            )
+        support = base.enumerate_support().flatten(1)[:, element]
+        return support, [f"{value:g}" for value in support.tolist()]
     centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
-    low, high = span or ((centre - 2 * scale).item(), (centre + 2 * scale).item())
+    # An angle has no outside: once around is all of it.
+    reach = scale if isinstance(base, dist.VonMises) else 2 * scale
+    low, high = span or ((centre - reach).item(), (centre + reach).item())
     values = torch.linspace(low, high, columns, device=gan.device)
     return values, [f"{value:.3g}" for value in values.tolist()]
+
+
+def _single(gan: InfoGAN, name: str) -> bool:
+    """Whether a code is swept as a whole, not element by element."""
+    return _enumerable(gan, name) or not gan.prior.sites[name].event_shape

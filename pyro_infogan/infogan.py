@@ -8,22 +8,25 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from . import runs
-from .codes import NOISE, OPAQUE, PLATE, CodePrior, describe, matches, named, restore, sample
-from .errors import DataError, DeclarationError, RunError
+from .codes import NOISE, PLATE, CodePrior, sample
+from .descriptions import OPAQUE, describe, find, matches, named, restore
+from .devices import usable_device
+from .errors import DataError, DeclarationError, RunError, checked_count
 from .images import checked_images, scaled
 from .inference import Information, Posterior, families, scores
 from .models import networks as nets
 from .models.experiment import Experiment, load_file
+from .randomness import seeded
 
 __all__ = ["InfoGAN"]
 
@@ -78,14 +81,7 @@ class InfoGAN(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = _checked_shape(image_shape)
-        if isinstance(noise, bool) or not isinstance(noise, int) or noise < 0:
-            raise DeclarationError(
-                "noise",
-                got=repr(noise),
-                expected="a whole number, 0 or more",
-                fix="It is the size of z; the paper's MNIST has 62.",
-            )
-        self.noise = noise
+        self.noise = checked_count("noise", noise, least=0, error=DeclarationError)
         self.networks = networks
         self.prior = CodePrior(codes)
         self.entropies = self.prior.entropy()
@@ -95,7 +91,8 @@ class InfoGAN(nn.Module):
         self.discriminator = nn.Linear(pair.features, 1)
         hidden = nets.posterior_layer(pair.features, POSTERIOR_WIDTH)
         self.posterior = Posterior(self.prior, hidden, POSTERIOR_WIDTH, posterior or {})
-        nets.initialise(self)
+        self._initialise(pair)
+        self._check_networks()
 
     @classmethod
     def from_experiment(cls, experiment: Experiment) -> Self:
@@ -109,7 +106,42 @@ class InfoGAN(nn.Module):
             networks=experiment.networks,
         )
 
+    def _initialise(self, pair: nets.Pair) -> None:
+        """Draw the weights of this library's own layers; the user's stay as they were built."""
+        if pair.initialise:
+            pair.initialise(self.generator)
+            pair.initialise(self.trunk)
+        nets.initialise(self.discriminator)
+        nets.initialise(self.posterior.hidden)
+        for head in self.posterior.heads:
+            if isinstance(head, families.Head):
+                nets.initialise(head)
+
+    def _check_networks(self) -> None:
+        """Refuse networks that do not fit the declaration, before they fail in training."""
+        with torch.no_grad(), _evaluating(self), seeded(0):
+            try:
+                images = self.decode(*self.draw(2))
+                found = tuple(images.shape), tuple(self.trunk(images).shape)
+            except RuntimeError as error:
+                found = (str(error).splitlines() or ["an error"])[0]
+        expected = (2, *self.image_shape), (2, self.discriminator.in_features)
+        if found != expected:
+            raise DeclarationError(
+                "networks, for 2 images",
+                got=f"shapes of images and features {found}",
+                expected=f"{expected[0]} and {expected[1]}",
+                fix="Build both for the image_shape and inputs that the function is called with.",
+            )
+
     def _weights(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        if not isinstance(chosen, Mapping):
+            raise DeclarationError(
+                "information_weights",
+                got=repr(chosen),
+                expected="a dictionary of names and numbers",
+                fix='Write it as in {"slant": 0.05}.',
+            )
         self.check_names(chosen, "information_weights")
         weights = {name: 1.0 if self.prior.is_discrete(name) else 0.1 for name in self.prior.sites}
         for name, weight in chosen.items():
@@ -143,6 +175,11 @@ class InfoGAN(nn.Module):
         """Where the networks are."""
         return self.discriminator.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are kept in."""
+        return self.discriminator.weight.dtype
+
     def __repr__(self) -> str:
         lines = [f"InfoGAN(image_shape={self.image_shape}, noise={self.noise})"]
         for name, head in zip(self.posterior.names, self.posterior.heads, strict=True):
@@ -155,7 +192,7 @@ class InfoGAN(nn.Module):
     # The two programs
 
     def _noise_prior(self) -> Distribution:
-        edge = torch.ones(self.noise, device=self.device)
+        edge = torch.ones(self.noise, device=self.device, dtype=self.dtype)
         return dist.Uniform(-edge, edge, validate_args=False).to_event(1)
 
     def model(self, n: int) -> Tensor:
@@ -171,18 +208,29 @@ class InfoGAN(nn.Module):
         Raises:
             DataError: for a site conditioned on a value that does not expand to the plate.
         """
+        checked_count("n", n, least=1)
         with pyro.plate(PLATE, n):
             noise = sample(NOISE, self._noise_prior())
             codes = self.prior()
-        images = self.decode(noise, codes)
-        if images.shape[-4] != n:
+            batch = _batch_of_plates()
+        # A site that is conditioned or held may have any value at all.
+        values = {name: self.prior.fitted(name, value, batch) for name, value in codes.items()}
+        return self.decode(self._fitted_noise(noise, batch), values)
+
+    def _fitted_noise(self, noise: Any, batch: tuple[int, ...]) -> Tensor:
+        shape = (*batch, self.noise)
+        try:
+            fitted = torch.as_tensor(noise, device=self.device).to(self.dtype).expand(shape)
+        except (TypeError, ValueError, RuntimeError):
+            fitted = None
+        if fitted is None or not fitted.isfinite().all():
             raise DataError(
-                "a conditioned site",
-                got=f"a batch of {images.shape[-4]}",
-                expected=f"{n}, the size of the plate",
-                fix="Give one value for all images, or one for each.",
+                "noise",
+                got=f"shape {tuple(noise.shape)}" if isinstance(noise, Tensor) else repr(noise),
+                expected=f"finite numbers that expand to shape {shape}",
+                fix="Give one row of noise for each image.",
             )
-        return images
+        return fitted
 
     def guide(self, images: Tensor) -> dict[str, Tensor]:
         """The amortised posterior as a program: every code's site, sampled from Q(c | x).
@@ -192,16 +240,23 @@ class InfoGAN(nn.Module):
 
         Returns:
             The sampled codes by name.
+
+        Raises:
+            DataError: for images of another shape, type or range.
         """
+        nested = isinstance(images, Tensor) and images.dim() > 4
+        flat = checked_images(images.flatten(0, -4) if nested else images, self.image_shape)
+        outer = images.shape[:-3]
+        images = scaled(flat).unflatten(0, outer)
         posteriors = self.posteriors(images)
-        with pyro.plate(PLATE, images.shape[-4]):
+        with pyro.plate(PLATE, outer[-1]):
             return {name: sample(name, q) for name, q in posteriors.items()}
 
     # The same, piece by piece, without a trace
 
     def draw(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Noise (n, noise) and codes (n, event shape) from their priors."""
-        noise = torch.rand(n, self.noise, device=self.device) * 2 - 1
+        noise = torch.rand(n, self.noise, device=self.device, dtype=self.dtype) * 2 - 1
         return noise, self.prior.draw(n)
 
     def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
@@ -243,24 +298,16 @@ class InfoGAN(nn.Module):
             n: how many.
             codes: a value for each held code: one for all images, or one each. Continuous codes may
                 be held outside their support.
-            noise: (n, noise), drawn by default.
+            noise: (n, noise) or one row for all, drawn by default.
 
         Raises:
             DataError: for an unknown code, or a value that does not fit its prior.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise DataError("n", got=repr(n), expected="1 or more images", fix="Raise it.")
+        checked_count("n", n, least=1)
         drawn, values = self.draw(n)
-        values |= self.prior.hold(codes or {}, n)
+        values |= self.prior.hold(codes if codes is not None else {}, n)
         if noise is not None:
-            if noise.shape != drawn.shape:
-                raise DataError(
-                    "noise",
-                    got=f"shape {tuple(noise.shape)}",
-                    expected=f"{tuple(drawn.shape)}",
-                    fix="Give one row of noise for each image.",
-                )
-            drawn = noise.to(drawn)
+            drawn = self._fitted_noise(noise, (n,))
         with _evaluating(self):
             chunks = [
                 self.decode(
@@ -295,8 +342,7 @@ class InfoGAN(nn.Module):
         Raises:
             DataError: for fewer than two draws, which have no standard error.
         """
-        if n < 2:
-            raise DataError("n", got=n, expected="2 or more draws", fix="Raise it.")
+        checked_count("n", n, least=2)
         parts: dict[str, list[Tensor]] = {name: [] for name in self.prior.sites}
         with _evaluating(self):
             for start in range(0, n, BATCH):
@@ -331,17 +377,6 @@ class InfoGAN(nn.Module):
         Raises:
             DeclarationError: where a part was the user's own code.
         """
-
-        def find(name: Any, namespace: ModuleType, what: str) -> Any:
-            if not isinstance(name, str) or name not in namespace.__all__:
-                raise DeclarationError(
-                    f"the saved {what}",
-                    got=name,
-                    expected=f"a name in {namespace.__name__}",
-                    fix="Build the InfoGAN as it was declared and call its restore().",
-                )
-            return getattr(namespace, name)
-
         return cls(
             {name: restore(prior) for name, prior in declaration["codes"].items()},
             tuple(declaration["image_shape"]),
@@ -373,10 +408,10 @@ class InfoGAN(nn.Module):
             The InfoGAN in evaluation mode.
 
         Raises:
-            RunError: for a missing, truncated or foreign file.
+            RunError: for a missing, truncated or foreign file, or a device that is not there.
             DeclarationError: for parts of the user's own where no experiment file was kept.
         """
-        path = Path(path)
+        path, device = Path(path), usable_device(device)
         run = runs.Run(path) if path.is_dir() else None
         contents = run.newest()[1] if run else runs.read(path)
         declaration = runs.part(contents, "declaration", path)
@@ -426,12 +461,19 @@ class InfoGAN(nn.Module):
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         yield
     finally:
-        module.train(training)
+        for part, training in modes.items():
+            part.training = training
+
+
+def _batch_of_plates() -> tuple[int, ...]:
+    """Shape of the plates around this point of a program."""
+    sizes = {frame.dim: frame.size for frame in get_plates() if frame.dim is not None}
+    return tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
 
 
 def _checked_shape(image_shape: Any) -> tuple[int, int, int]:

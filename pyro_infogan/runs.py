@@ -195,11 +195,20 @@ class Run:
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text())
+            record = json.loads(path.read_text())
         except (OSError, ValueError) as error:
+            record, cause = error, error
+        else:
+            cause = None
+        if not isinstance(record, dict):
             raise RunError(
-                str(path), got=error, expected="the record of a run", fix="Choose another folder."
-            ) from error
+                str(path), got=record, expected="the record of a run", fix="Choose another folder."
+            ) from cause
+        return record
+
+    def experiment(self) -> str | None:
+        """Name of the experiment that the run was declared by, if it was by one."""
+        return (self.record() or {}).get("settings", {}).get("experiment")
 
     def write_record(self, record: Mapping[str, Any], experiment_file: Path | None = None) -> None:
         """Write ``run.json``, and keep the experiment file where there is one."""
@@ -210,7 +219,7 @@ class Run:
     def experiment_file(self) -> tuple[Path, str | None] | None:
         """The experiment file kept with the run, if any, and the name of the experiment in it."""
         path = self.folder / "experiment.py"
-        return (path, (self.record() or {}).get("experiment")) if path.is_file() else None
+        return (path, self.experiment()) if path.is_file() else None
 
     # Metrics
 

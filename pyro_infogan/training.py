@@ -8,6 +8,7 @@ import math
 import platform
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .codes import matches
 from .datasets import ImageSet
-from .errors import DataError, DivergenceError, RunError
+from .descriptions import matches
+from .devices import fast_precision, usable_device
+from .errors import DataError, DivergenceError, RunError, checked_count
 from .images import checked_images, scaled
 from .inference import INFOGAN, PAPER_RATES, Objective, Rates, Step
 from .infogan import InfoGAN
 from .randomness import derived, seeded
 from .runs import Run, part
 
-__all__ = ["fast_precision", "train", "usable_device"]
+__all__ = ["train"]
 
 LOG_EVERY = 10
 """Steps that one line of ``metrics.jsonl`` averages over."""
@@ -94,6 +96,8 @@ def train(
     device = usable_device(device)
     run = Run(out) if out is not None else None
     settings = {
+        "experiment": experiment,
+        "images": [*images.shape, str(images.dtype), _checksum(images)],
         "batch_size": batch_size,
         "seed": seed,
         "objective": _plain(objective),
@@ -111,8 +115,8 @@ def train(
         start = _restore(run, gan, step, log, steps) if run and resume else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
-            declared = {"experiment": experiment, "declaration": gan.declaration()}
-            run.write_record({**declared, "settings": settings, **facts}, experiment_file)
+            declared = {"declaration": gan.declaration(), "settings": settings}
+            run.write_record({**declared, **facts}, experiment_file)
         order = _batches(len(images), batch_size, seed, start)
         bar = tqdm(
             range(start + 1, steps + 1),
@@ -206,6 +210,14 @@ def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
     return done
 
 
+def _checksum(images: Tensor) -> str:
+    """CRC-32 of the images, to tell one set from another."""
+    crc = 0
+    for some in images.split(10_000):
+        crc = zlib.crc32(some.contiguous().cpu().numpy().data, crc)
+    return f"{crc:08x}"
+
+
 def _batches(images: int, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
     """Indices of each batch after the first ``start``, in an order given by (seed, epoch)."""
     first, skipped = divmod(start, images // batch_size)
@@ -220,6 +232,13 @@ def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) ->
     """Refuse a folder whose run is not the one about to start."""
     record = run.record()
     if record is None:
+        if run.checkpoints() or run.metrics_file.exists():
+            raise RunError(
+                f"run folder {run}",
+                got="checkpoints or metrics without a run.json",
+                expected="a new folder, or a whole run",
+                fix="Choose another folder with --out.",
+            )
         return
     same = {"declaration": gan.declaration(), "settings": dict(settings)}
     different = [key for key in same if not matches(record.get(key), _jsonable(same[key]))]
@@ -240,12 +259,9 @@ def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) ->
 
 
 def _check_counts(*, steps: int, batch_size: int, seed: int, images: int) -> None:
-    least = {"steps": (steps, 1), "batch_size": (batch_size, 2), "seed": (seed, 0)}
-    for name, (value, lowest) in least.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-            raise DataError(
-                name, got=repr(value), expected=f"a whole number, {lowest} or more", fix="Raise it."
-            )
+    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2)):
+        checked_count(name, value, least=least)
+    checked_count("seed", seed, least=0)
     if images < batch_size:
         raise DataError(
             "images",
@@ -272,43 +288,13 @@ def _stop_unless_finite(means: Metrics, gan: InfoGAN, step: int, run: Run | None
     )
 
 
-def usable_device(device: str | torch.device | None) -> torch.device:
-    """The device named, or the fastest there is.
-
-    Raises:
-        RunError: for a device that this machine or this build of torch does not have.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise RunError(
-            "device",
-            got=repr(str(device)),
-            expected="one that torch can use here",
-            fix=f"Use 'cpu'. Torch says: {str(error).splitlines()[0]}",
-        ) from None
-    return chosen
-
-
-def fast_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it in hardware, else float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
-
-
 def _plain(value: Any) -> Any:
     """A setting as data: dataclasses by field, functions by name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     if callable(value):
         return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return value

@@ -79,7 +79,7 @@ def test_training_keeps_everything(trained):
     run = Run(trained)
     record = run.record()
     assert record is not None
-    assert record["experiment"] == "small"
+    assert record["settings"]["experiment"] == "small"
     assert [line["step"] for line in run.metrics()] == [10, 12]
     assert (trained / "experiment.py").read_text() == EXPERIMENT
 
@@ -110,8 +110,8 @@ def test_sample(trained, tmp_path):
     out = tmp_path / "grid.png"
     codes = ["digit=2", "slant=1.5", "style=0.1,-0.2"]
     assert call("sample", trained, "--codes", *codes, "--count", 9, "--out", out) == 0
-    # Three columns and rows of 8 pixels, and a line of one between and around.
-    assert size(out) == (28, 28)
+    # Three columns and rows of 8 pixels, each with a line of one around it.
+    assert size(out) == (30, 30)
 
 
 def test_infer(trained, tmp_path, capsys):
@@ -120,9 +120,10 @@ def test_infer(trained, tmp_path, capsys):
     assert call("infer", trained, tmp_path / "a.png", tmp_path / "b.png") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["image"].rsplit("/", 1)[-1] for line in lines] == ["a.png", "b.png"]
-    assert sum(lines[0]["digit"]["probs"]) == pytest.approx(1.0, abs=1e-5)
-    assert lines[0]["slant"]["family"] == "Normal"
-    assert len(lines[1]["style"]["loc"]) == 2
+    first, second = (line["codes"] for line in lines)
+    assert sum(first["digit"]["probs"]) == pytest.approx(1.0, abs=1e-5)
+    assert first["slant"]["family"] == "Normal"
+    assert len(second["style"]["loc"]) == 2
 
 
 def test_experiments(capsys):
@@ -132,7 +133,7 @@ def test_experiments(capsys):
     assert "mnist-digit" in out
 
 
-def test_resume_and_baseline(tmp_path):
+def test_resume_and_baseline(tmp_path, capsys):
     file = tmp_path / "own.py"
     file.write_text(EXPERIMENT)
     reference = f"{file}:small"
@@ -140,7 +141,15 @@ def test_resume_and_baseline(tmp_path):
     assert call("train", reference, "--out", tmp_path / "run", "--steps", 5, "--resume") == 0
     assert [step for step, _ in Run(tmp_path / "run").checkpoints()] == [3, 5]
     assert call("train", file, "--out", tmp_path / "plain", "--steps", 2, "--plain-gan") == 0
-    assert call("train", file, "--out", tmp_path / "run", "--steps", 9, "--plain-gan") == 1
+    capsys.readouterr()
+    again = ["--out", tmp_path / "run", "--steps", 9, "--resume"]
+    assert call("train", file, *again, "--plain-gan") == 1
+    assert "settings" in capsys.readouterr().err
+    # The same codes on other data, or by another name, are another run.
+    file.write_text(EXPERIMENT.replace("manual_seed(0)", "manual_seed(1)"))
+    assert call("train", file, *again) == 1
+    file.write_text(EXPERIMENT.replace("small = ", "other = "))
+    assert call("train", file, *again) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,6 +161,10 @@ def test_resume_and_baseline(tmp_path):
         ("import", "SyntaxError"),
         (EXPERIMENT + "\nother = small", "Name one as"),
         (EXPERIMENT.replace("dist.Uniform(-1.0, 1.0)", "3.0"), "a Pyro distribution"),
+        ("import sys\nsys.exit(0)", "SystemExit: 0 in line 2"),
+        (EXPERIMENT.replace("def data(train=True)", "def data()"), "data(train=True)"),
+        (EXPERIMENT.replace("data=data,", "data=data(),"), "not callable"),
+        (EXPERIMENT.replace("(1, 8, 8),\n    data", "(1, 9, 9),\n    data"), "(40, 1, 8, 8)"),
     ],
 )
 def test_bad_experiment_files(text, says, tmp_path, capsys):
@@ -187,6 +200,8 @@ def test_bad_usage(arguments, code, says, capsys, tmp_path):
 
 
 def test_bad_codes_and_images(trained, tmp_path, capsys):
+    assert call("sample", trained, "--codes", "digit=1", "digit=2") == 1
+    assert "twice" in capsys.readouterr().err
     for codes in ("digit", "digit=x", "digit=", "colour=1", "digit=7"):
         assert call("sample", trained, "--codes", codes, "--out", tmp_path / "no.png") == 1
         assert "error: " in capsys.readouterr().err
@@ -198,6 +213,20 @@ def test_bad_codes_and_images(trained, tmp_path, capsys):
     for name in ("text.png", "deep.png", "cut.png", "missing.png"):
         assert call("infer", trained, tmp_path / name) == 1
         assert name in capsys.readouterr().err
+
+
+def test_bad_figures_and_seeds(trained, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text('{"step": 1, "info/colour": 0.1}\n')
+    for baseline, says in ((tmp_path, "no metrics"), (other, "digit")):
+        assert call("figures", trained, "--baseline", baseline) == 1
+        assert says in capsys.readouterr().err
+    for seed in ("-1", "99999999999999999999"):
+        assert call("sample", trained, "--seed", seed) == 1
+        assert "--seed" in capsys.readouterr().err
+    assert call("infer", trained) == 1
+    assert "one or more files" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -4,15 +4,20 @@ from functools import partial
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 from pyro import poutine
 from torch import nn
 
 from pyro_infogan import InfoGAN, families
+from pyro_infogan.codes import unit
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import parameters
+from pyro_infogan.inference.families.bounded import TruncatedNormalDistribution
 
 UNIFORM = dist.Uniform(-1.0, 1.0)
+# Families that stay inside an interval.
+INSIDE = [families.TruncatedNormal, families.Beta, families.LogitNormal, families.Spline]
 PAIRS = [
     (dist.Categorical(torch.ones(5)), families.Categorical),
     (dist.Categorical(torch.ones(5)).expand([3]).to_event(1), families.Categorical),
@@ -28,6 +33,28 @@ PAIRS = [
     (dist.Normal(2.0, 3.0), families.Normal),
     (dist.Normal(torch.zeros(2, 3), 1.0).to_event(2), families.Normal),
     (dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), families.Normal),
+    (UNIFORM, families.FixedNormal),
+    (UNIFORM, families.Laplace),
+    (dist.Normal(2.0, 3.0), families.Laplace),
+    (UNIFORM, families.StudentT),
+    (dist.Laplace(0.0, 1.0), families.StudentT),
+    (UNIFORM, families.MixtureOfNormals),
+    (dist.Normal(2.0, 3.0), families.MixtureOfNormals),
+    (UNIFORM.expand([3]).to_event(1), families.MixtureOfNormals),
+    (UNIFORM.expand([3]).to_event(1), families.MultivariateNormal),
+    (dist.MultivariateNormal(torch.zeros(2), 3 * torch.eye(2)), families.MultivariateNormal),
+    *(
+        (prior, family)
+        for family in INSIDE
+        for prior in (
+            UNIFORM,
+            dist.Uniform(0.0, 360.0),
+            UNIFORM.expand([3]).to_event(1),
+            dist.Beta(2.0, 1.0),
+        )
+    ),
+    (dist.Dirichlet(torch.ones(3)), families.Dirichlet),
+    (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.Dirichlet),
     (dist.VonMises(0.0, 1.0), families.VonMises),
     (dist.VonMises(0.0, torch.ones(2)).to_event(1), families.VonMises),
 ]
@@ -53,9 +80,9 @@ class TestContract:
         traced.compute_log_prob()
         torch.testing.assert_close(traced.nodes["code"]["log_prob"], direct)
 
-    def test_samples_have_the_priors_support_where_it_is_discrete(self, prior, family):
+    def test_samples_stay_in_the_support_that_the_family_keeps(self, prior, family):
         draws = family(prior, 16)(torch.randn(50, 16)).sample()
-        if prior.support.is_discrete:
+        if prior.support.is_discrete or family in (*INSIDE, families.Dirichlet):
             assert prior.support.check(draws).all()
         assert draws.isfinite().all()
 
@@ -86,14 +113,127 @@ class TestContract:
         assert all(len(value) == 6 for value in values.values())
 
 
-@pytest.mark.parametrize(("prior", "family"), PAIRS[:8] + PAIRS[9:], ids=lambda x: str(x)[:60])
+DEFAULTS = (
+    families.Categorical,
+    families.OneHotCategorical,
+    families.Bernoulli,
+    families.Normal,
+    families.Dirichlet,
+    families.VonMises,
+)
+
+
+@pytest.mark.parametrize(
+    ("prior", "family"), [pair for pair in PAIRS if pair[1] in DEFAULTS], ids=lambda x: str(x)[:60]
+)
 def test_the_default_follows_the_support(prior, family):
     assert families.default(prior) is family
 
 
+CONTINUOUS = [pair for pair in PAIRS if not pair[0].event_shape and not pair[0].support.is_discrete]
+
+
+@pytest.mark.parametrize(("prior", "family"), CONTINUOUS, ids=lambda x: str(x)[:60])
+def test_densities_integrate_to_one(prior, family):
+    head = family(prior, 4)
+    # Tails are followed far out, and further for the heavy ones.
+    reach = 4_000.0 if family is families.StudentT else 60.0
+    centre, scale = unit(prior)
+    if isinstance(prior, dist.VonMises):
+        low, high = -torch.pi, torch.pi
+    elif family in INSIDE:
+        low, high = (centre - scale).item(), (centre + scale).item()
+    else:
+        low, high = (centre - reach * scale).item(), (centre + reach * scale).item()
+    grid = torch.linspace(low, high, 400_001)
+    density = head(torch.randn(1, 4)).expand((len(grid),)).log_prob(grid).exp()
+    assert torch.trapezoid(density, grid).item() == pytest.approx(1.0, abs=5e-3)
+
+
+@pytest.mark.parametrize("family", INSIDE, ids=lambda x: x.__name__)
+@pytest.mark.parametrize("prior", [UNIFORM, dist.Uniform(0.0, 360.0)], ids=str)
+def test_bounded_families_stay_inside_and_are_finite_at_the_edges(prior, family):
+    head = family(prior, 4)
+    # Hidden features far larger than training gives push every parameter to its limits.
+    for size in (1.0, 100.0, 1e4):
+        posterior = head(size * torch.randn(300, 4))
+        draws = posterior.sample((20,))
+        assert prior.support.check(draws).all()
+        for edge in (prior.low, prior.high):
+            value = edge.expand(300).clone().requires_grad_()
+            score = posterior.log_prob(value)
+            assert score.isfinite().all()
+            head.zero_grad()
+            score.sum().backward(retain_graph=True)
+            assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+@pytest.mark.parametrize("family", INSIDE, ids=lambda x: x.__name__)
+def test_draws_follow_their_density(family):
+    """By the probability integral transform on a grid: means of log-densities agree."""
+    posterior = family(UNIFORM, 4)(torch.randn(1, 4))
+    draws = posterior.sample((20_000,)).squeeze(-1)
+    grid = torch.linspace(-1.0, 1.0, 200_001)
+    density = posterior.expand((len(grid),)).log_prob(grid).exp()
+    for power in (1, 2):
+        moment = torch.trapezoid(density * grid**power, grid)
+        error = (draws**power).std() / len(draws) ** 0.5
+        assert abs((draws**power).mean() - moment) <= 4 * error + 1e-4
+
+
+def test_truncated_normal_agrees_with_scipy():
+    loc, scale = torch.tensor([-30.0, -0.3, 0.8, 25.0]), torch.tensor([1.0, 0.5, 0.1, 2.0])
+    cut = TruncatedNormalDistribution(loc, scale, -1.0, 1.0)
+    for value in (-1.0, -0.2, 0.9, 1.0):
+        mean, std = loc.double(), scale.double()
+        truth = scipy.stats.truncnorm.logpdf(value, (-1 - mean) / std, (1 - mean) / std, mean, std)
+        ours = cut.log_prob(torch.full((4,), value)).double()
+        # At an end, rounding may put scipy's value outside, where the density is 0.
+        known = torch.as_tensor(truth).isfinite()
+        torch.testing.assert_close(ours[known], torch.as_tensor(truth)[known], atol=1e-4, rtol=1e-4)
+
+
+def test_full_covariance_sees_what_the_factored_normal_cannot():
+    """Two numbers of which only the sum is seen: their posterior is correlated."""
+    torch.manual_seed(0)
+    prior = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+    c = prior.sample((4_000,))
+    x = c.sum(-1, keepdim=True) + 0.1 * torch.randn(4_000, 1)
+    bounds = {}
+    for family in (families.Normal, families.MultivariateNormal):
+        head = family(prior, 1, floor=0.01)
+        optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
+        losses = []
+        for _ in range(1_000):
+            optimiser.zero_grad()
+            loss = -head(x).log_prob(c).mean()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        # Every Q gives a bound: the best one is the tightest.
+        bounds[family] = -min(losses) - prior.log_prob(c).mean().item()
+    truth = 0.5 * torch.log(torch.tensor(1 + 2 / 0.01)).item()
+    error = 4 * (1 / 4_000) ** 0.5 * 2
+    assert bounds[families.MultivariateNormal] == pytest.approx(truth, abs=error + 0.05)
+    assert bounds[families.Normal] < truth - 1.0
+
+
+@pytest.mark.parametrize(
+    ("prior", "family", "says"),
+    [
+        (dist.Normal(0.0, 1.0), families.Beta, "an interval"),
+        (dist.Normal(0.0, 1.0), families.TruncatedNormal, "an interval"),
+        (UNIFORM, families.MultivariateNormal, "vector code"),
+    ],
+)
+def test_families_refuse_supports_they_cannot_cover(prior, family, says):
+    with pytest.raises(DeclarationError, match=says):
+        InfoGAN({"code": prior}, (1, 8, 8), posterior={"code": family})
+
+
 @pytest.mark.parametrize(
     "prior",
-    [dist.LogNormal(0.0, 1.0), dist.Poisson(3.0), dist.Dirichlet(torch.ones(3))],
+    [dist.LogNormal(0.0, 1.0), dist.Poisson(3.0)],
     ids=lambda prior: type(prior).__name__,
 )
 def test_uncovered_supports_are_refused_by_name(prior):
@@ -150,6 +290,14 @@ class Lies(nn.Module):
         (dist.OneHotCategorical(torch.ones(2)), families.Categorical, "categories"),
         (UNIFORM, families.Categorical, "categories"),
         (UNIFORM, families.Bernoulli, "covers the prior's"),
+        (dist.Categorical(torch.ones(3)), families.Bernoulli, "covers the prior's"),
+        (dist.Binomial(4, torch.tensor(0.5)), families.Bernoulli, "covers the prior's"),
+        (dist.Uniform(0.0, 360.0), families.VonMises, "angle"),
+        (
+            dist.Normal(0.0, 1.0),
+            lambda prior, n: Lies(dist.LogNormal(torch.zeros(2), 1.0)),
+            "covers the prior's",
+        ),
         (UNIFORM, lambda prior, n: Lies(dist.Normal(torch.zeros(3), 1.0)), "batch shape"),
         (UNIFORM, lambda prior, n: Lies(torch.zeros(2)), "Pyro distribution"),
         (

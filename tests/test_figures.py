@@ -25,14 +25,17 @@ def test_bound_draws_what_was_logged():
     assert set(curves["$H$(digit)"].get_ydata()) == {1.0}
     with pytest.raises(DataError, match="Train first"):
         figures.bound([], {"digit": 1.0})
+    with pytest.raises(DataError, match="colour"):
+        figures.bound(LINES, {"digit": 1.0, "colour": 1.0})
 
 
 def test_sheet_puts_images_in_their_place():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(-1, -1, 4, 4) / 10
-    sheet = figures._sheet(images, 3)
+    sheet = figures.sheet(images, 3)
     assert sheet.shape == (12, 18)
     assert sheet[7, 13] == pytest.approx(0.5)
-    assert figures._sheet(torch.rand(4, 3, 5, 5), 2).shape == (14, 14, 3)
+    assert figures.sheet(torch.rand(4, 3, 5, 5), 2).shape == (14, 14, 3)
+    assert figures.sheet(torch.zeros(3, 1, 5, 5), 2)[7:, 7:].min() == 1.0
 
 
 def test_traversals_hold_all_but_one(gan):
@@ -48,7 +51,7 @@ def test_traversals_hold_all_but_one(gan):
     codes["slant"] = torch.full((3,), 0.5)
     column = gan.generate(3, codes, noise)
     shown = sheet_of(figure)[:, 30:40]
-    np.testing.assert_allclose(shown, figures._sheet(column, 1), atol=1e-6)
+    np.testing.assert_allclose(shown, figures.sheet(column, 1), atol=1e-6)
 
 
 def test_default_span_is_twice_the_priors_range(gan):
@@ -64,7 +67,7 @@ def test_categories_stand_in_the_order_of_their_labels(gan):
         torch.manual_seed(0)
         noise, codes = gan.draw(2)
     codes["digit"] = torch.tensor([2, 2])
-    first = figures._sheet(gan.generate(2, codes, noise), 1)
+    first = figures.sheet(gan.generate(2, codes, noise), 1)
     np.testing.assert_allclose(sheet_of(figure)[:, :10], first, atol=1e-6)
 
 
@@ -75,24 +78,31 @@ def test_every_declaration_has_its_figures(tmp_path):
         "kinds": dist.Categorical(torch.ones(3)).expand([2]).to_event(1),
         "matrix": dist.Normal(torch.zeros(2, 2), 1.0).to_event(2),
         "far": dist.Normal(50.0, 2.0),
+        "hots": dist.OneHotCategorical(torch.ones(2)).expand([2]).to_event(1),
+        "angle": dist.VonMises(0.0, 1.0),
     }
     gan = InfoGAN(codes, (3, 8, 8), noise=2)
     listed = figures.traversals(gan)
     assert [label for _, _, label in listed] == [
         "hot",
         "flag",
+        "kinds-0",
+        "kinds-1",
         "matrix-0",
         "matrix-1",
         "matrix-2",
         "matrix-3",
         "far",
+        "angle",
     ]
     for name, element, _ in listed:
         figures.traverse(gan, name, element=element, rows=2, columns=3)
     figures.write(figures.samples(gan, rows=2, columns=2), tmp_path / "samples.png")
     assert matplotlib.image.imread(tmp_path / "samples.png").shape[2] == 4
-    with pytest.raises(DataError, match="vector of discrete"):
-        figures.traverse(gan, "kinds")
+    with pytest.raises(DataError, match="vector of OneHot"):
+        figures.traverse(gan, "hots")
+    around = figures.traverse(gan, "angle", rows=1, columns=3).axes[0].get_xticklabels()
+    assert [label.get_text() for label in around] == ["-3.14", "0", "3.14"]
     with pytest.raises(DataError, match="0 to 3"):
         figures.traverse(gan, "matrix", element=4)
     with pytest.raises(DeclarationError, match="'matix'"):

@@ -7,9 +7,10 @@ import torch
 from pyro import poutine
 from pyro.infer import Importance, Predictive
 
-from pyro_infogan import InfoGAN
+from pyro_infogan import InfoGAN, families
 from pyro_infogan.errors import DataError
 from pyro_infogan.inference import scores
+from pyro_infogan.models import networks as nets
 from tests.conftest import small_codes
 
 SITES = {"noise", "digit", "slant", "style"}
@@ -82,10 +83,37 @@ def test_holding_decides_the_image(gan):
 
 
 def test_values_that_do_not_fit_the_plate_are_refused(gan):
-    with pytest.raises(DataError, match="one for each"):
-        poutine.do(gan.model, {"slant": torch.zeros(3)})(4)
-    with pytest.raises(DataError, match="size of the plate"):
-        poutine.do(gan.model, {"slant": torch.zeros(4)})(1)
+    for n, held in (
+        (4, {"slant": torch.zeros(3)}),
+        (4, {"slant": torch.zeros(4, 1)}),
+        (1, {"slant": torch.zeros(4)}),
+        (4, {"digit": torch.tensor(3)}),
+        (4, {"digit": torch.tensor(1.5)}),
+        (4, {"style": torch.zeros(3)}),
+        (4, {"slant": torch.tensor(float("nan"))}),
+        (4, {"noise": torch.zeros(4, 3)}),
+    ):
+        with pytest.raises(DataError, match=r"got .* expected"):
+            poutine.do(gan.model, held)(n)
+    for n in (0, -1, 2.0):
+        with pytest.raises(DataError, match="whole number"):
+            gan.model(n)
+
+
+def test_models_under_outer_plates(gan):
+    with pyro.plate("outer", 3, dim=-2):
+        assert gan.model(4).shape == (3, 4, 1, 8, 8)
+    with pyro.plate("outer", 3):
+        assert gan.model(4).shape == (4, 3, 1, 8, 8)
+
+
+def test_guides_look_at_their_images(gan):
+    for bad in (torch.rand(8, 8), torch.rand(4, 8, 8, 1), torch.rand(4, 1, 16, 8), None):
+        with pytest.raises(DataError, match="images"):
+            gan.guide(bad)
+    with pytest.raises(DataError, match="values in"):
+        gan.guide(torch.full((4, 1, 8, 8), 255.0))
+    assert set(gan.guide(torch.zeros(4, 1, 8, 8, dtype=torch.uint8))) == SITES - {"noise"}
 
 
 def test_predictive_in_parallel_and_in_turn(gan):
@@ -148,8 +176,18 @@ def test_generate_and_infer(gan, images):
     for bad in (0, -1, True, 2.0):
         with pytest.raises(DataError, match="1 or more"):
             gan.generate(bad)
-    with pytest.raises(DataError, match="one row of noise"):
-        gan.generate(3, noise=torch.zeros(2, 4))
+    for noise in (torch.zeros(2, 4), torch.full((4,), float("nan")), "none"):
+        with pytest.raises(DataError, match="one row of noise"):
+            gan.generate(3, noise=noise)
+    with pytest.raises(DataError, match="dictionary"):
+        gan.generate(3, codes=[3])
+
+
+def test_parts_keep_their_own_modes(gan):
+    gan.trunk.eval()
+    gan.generate(2)
+    assert gan.generator.training
+    assert not gan.trunk.training
 
 
 def test_generate_and_infer_do_not_depend_on_their_batch(gan, images):
@@ -185,6 +223,12 @@ def test_repr_names_every_choice(gan):
         ({"information_weights": {"slant": -1.0}}, "0 or more"),
         ({"information_weights": {"slant": float("nan")}}, "0 or more"),
         ({"information_weights": {"slant": "big"}}, "0 or more"),
+        ({"information_weights": 1.0}, "dictionary"),
+        ({"posterior": families.Normal}, "dictionary"),
+        ({"posterior": {"slant": "Normal"}}, "a family"),
+        ({"posterior": {"slant": dist.Normal}}, "a family"),
+        ({"networks": lambda shape, inputs: nets.dcgan((1, 16, 16), inputs)}, "shapes of images"),
+        ({"networks": lambda shape, inputs: nets.dcgan(shape, 3)}, "shapes of images"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, says):

@@ -16,12 +16,14 @@ ROOT = Path(pyro_infogan.__file__).parent
 EXAMPLES = ROOT.parent / "examples"
 
 LEAVES = {"errors", "randomness"}
-CORE = LEAVES | {"codes", "images"}
+CORE = LEAVES | {"codes", "descriptions", "devices", "images"}
 # Rooms, from the ground up, and what each may import besides itself.
 ALLOWED = {
     "errors": set(),
     "randomness": set(),
     "codes": LEAVES,
+    "descriptions": LEAVES,
+    "devices": LEAVES,
     "images": LEAVES,
     "runs": LEAVES,
     "inference": LEAVES | {"codes"},

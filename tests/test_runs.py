@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from functools import partial
 
 import pyro.distributions as dist
 import pytest
@@ -62,6 +63,34 @@ def test_own_parts_are_restored_but_not_loaded(tmp_path):
     again = build().restore(tmp_path / "gan.pt")
     for mine, theirs in zip(gan.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_partial_of_a_family_is_saved_with_its_settings(tmp_path):
+    def build(floor):
+        posterior = {"u": partial(families.Normal, floor=floor)}
+        return InfoGAN({"u": dist.Uniform(-1.0, 1.0)}, (1, 8, 8), posterior=posterior)
+
+    build(0.05).save(tmp_path / "gan.pt")
+    assert InfoGAN.load(tmp_path / "gan.pt").posterior.heads[0].floor == 0.05
+    with pytest.raises(RunError, match="posterior"):
+        build(0.5).restore(tmp_path / "gan.pt")
+
+
+def test_own_weights_stay_as_they_were_built():
+    def family(prior, features):
+        head = Mine(prior, features)
+        nn.init.constant_(head.linear.bias, -2.0)
+        return head
+
+    def networks(image_shape, inputs):
+        pair = nets.dcgan(image_shape, inputs)
+        nn.init.constant_(pair.trunk[0].weight, 7.0)
+        return nets.Pair(pair.generator, pair.trunk, pair.features)
+
+    codes = {"u": dist.Uniform(-1.0, 1.0)}
+    gan = InfoGAN(codes, (1, 8, 8), posterior={"u": family}, networks=networks)
+    assert gan.posterior.heads[0].linear.bias.item() == -2.0
+    assert (gan.trunk[0].weight == 7.0).all()
 
 
 def test_another_declaration_is_named(gan, tmp_path):

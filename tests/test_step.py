@@ -2,11 +2,20 @@
 
 import copy
 
-import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_infogan import INFOGAN, PLAIN_GAN, Affine, InfoGAN, Invariance, Objective, Rates
+from pyro_infogan import (
+    INFOGAN,
+    PLAIN_GAN,
+    Affine,
+    Chain,
+    InfoGAN,
+    Invariance,
+    Objective,
+    Rates,
+    Strokes,
+)
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import Step
 from pyro_infogan.inference.adversarial import discriminator_loss, generator_loss
@@ -192,20 +201,25 @@ def test_bad_invariance_is_refused():
         Invariance(Affine(), codes=("digit",), share=1.5)
 
 
-def test_distorted_images_carry_no_more_information_than_the_images():
-    """Data processing: noise added to a channel's output lowers what an exact reader gets."""
-    n = 50_000
-    prior = dist.Normal(0.0, 1.0)
-    c = prior.sample((n,))
-    x = c + 0.5 * torch.randn(n)
-    distorted = x + 0.5 * torch.randn(n)
+class TestStrokes:
+    """A bar three pixels wide, made bolder to five or finer to one."""
 
-    def bound(value, variance):
-        gain = 1 / (1 + variance)
-        q = dist.Normal(gain * value, (variance * gain) ** 0.5)
-        return (q.log_prob(c) - prior.log_prob(c)).mean()
+    bar = torch.zeros(300, 1, 9, 9)
+    bar[..., 3:6] = 1.0
 
-    assert bound(distorted, 0.5) < bound(x, 0.25)
+    def test_bolder_and_finer_to_their_limits(self):
+        widths = Strokes(bolder=1.0, finer=0.5)(self.bar)[:, 0, 4].sum(-1)
+        assert 2.0 <= widths.min() < 2.1
+        assert 4.9 < widths.max() <= 5.0
+        # Evenly drawn from −0.5 to 1: a third finer.
+        finer = (widths < 3.0).float().mean()
+        assert abs(finer - 1 / 3) <= 4 * (2 / 9 / 300) ** 0.5
+
+    def test_chained(self):
+        torch.manual_seed(1)
+        chained = Chain((Strokes(), Affine()))(self.bar)
+        torch.manual_seed(1)
+        torch.testing.assert_close(Affine()(Strokes()(self.bar)), chained)
 
 
 class TestAffine:

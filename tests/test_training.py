@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_infogan import PLAIN_GAN, InfoGAN, Rates, datasets, train, training
-from pyro_infogan.errors import DataError, DivergenceError, RunError
+from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, RunError
 from pyro_infogan.runs import Run
 from tests.conftest import small_codes
 
@@ -133,7 +133,7 @@ def test_kinds_of_data_train_alike(images):
     as_bytes, as_floats, as_set = build(), build(), build()
     fit(as_bytes, images)
     fit(as_floats, images.float() / 255)
-    fit(as_set, datasets.ImageSet(images, torch.zeros(len(images))))
+    fit(as_set, datasets.ImageSet(images, torch.zeros(len(images), dtype=torch.uint8)))
     assert same(as_bytes, as_floats)
     assert same(as_bytes, as_set)
 
@@ -184,8 +184,11 @@ def test_bad_counts_are_refused(arguments, images, tmp_path):
 
 
 def test_labels_must_be_as_many_as_images(images):
-    with pytest.raises(DataError, match="one for each image"):
-        datasets.ImageSet(images, torch.zeros(3))
+    good = torch.zeros(40, dtype=torch.uint8)
+    assert datasets.ImageSet(images, good).labels.dtype == torch.int64
+    for bad in (good[:3], good.float(), good.view(40, 1), list(range(40))):
+        with pytest.raises(DataError, match="one for each image"):
+            datasets.ImageSet(images, bad)
 
 
 class TestAnotherRunsFolder:
@@ -246,9 +249,47 @@ def test_divergence_without_a_checkpoint_says_so(images, monkeypatch):
         fit(build(), images, steps=3)
 
 
+def test_other_images_are_another_run(images, tmp_path):
+    fit(build(), images, out=tmp_path)
+    with pytest.raises(RunError, match="settings"):
+        fit(build(), 255 - images, out=tmp_path, steps=9, resume=True)
+
+
+def test_a_folder_without_its_record_is_refused(images, tmp_path):
+    fit(build(), images, out=tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunError, match=r"without a run\.json"):
+        fit(build(), images, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"objective": None}, {"rates": 1e-3}, {"precision": torch.int8}, {"precision": "bf16"}],
+    ids=str,
+)
+def test_settings_of_other_kinds_are_refused(arguments, images, tmp_path):
+    with pytest.raises(DeclarationError, match="expected"):
+        fit(build(), images, out=tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_rates_are_checked():
+    for bad in ({"discriminator": -1.0}, {"betas": (0.5, 1.0)}):
+        with pytest.raises(DeclarationError, match="learning rates"):
+            Rates(**bad)
+
+
+def test_a_frozen_layer_stays_frozen(images):
+    gan = build()
+    gan.trunk[0].weight.requires_grad_(False)
+    before = gan.trunk[0].weight.clone()
+    fit(gan, images, steps=2)
+    assert torch.equal(gan.trunk[0].weight, before)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there_is_refused(images, tmp_path):
-    for device in ("cuda", "nonsense"):
+    for device in ("cuda", "nonsense", "meta"):
         with pytest.raises(RunError, match="Use 'cpu'"):
             fit(build(), images, out=tmp_path / "run", device=device)
     assert not (tmp_path / "run").exists()

@@ -23,30 +23,35 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         images: (n, C, H, W), uint8 or floats in [0, 1].
-        labels: (n,), int64.
+        labels: (n,), whole numbers; kept as int64.
 
     Raises:
-        DataError: where the two differ in length.
+        DataError: for labels that are not one whole number for each image.
     """
 
     images: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
+        labels = self.labels
+        whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+        if not whole or labels.shape != (len(self.images),):
+            shape = f"{labels.dtype} of shape {tuple(labels.shape)}" if whole else repr(labels)[:60]
             raise DataError(
                 "labels",
-                got=len(self.labels),
-                expected=f"{len(self.images)}, one for each image",
-                fix="Give both from one source.",
+                got=shape,
+                expected=f"{len(self.images)} whole numbers, one for each image",
+                fix="Give a tensor of integers, from the source of the images.",
             )
+        # Bytes would index as a mask.
+        object.__setattr__(self, "labels", labels.to(torch.int64))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (C, H, W) as floats in [0, 1], and its label."""
-        return scaled(self.images[index]), self.labels[index].to(torch.int64)
+        return scaled(self.images[index]), self.labels[index]
 
 
 def read_image(path: Path, image_shape: tuple[int, int, int]) -> Tensor:

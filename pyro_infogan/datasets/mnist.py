@@ -23,7 +23,6 @@ def _read(name: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape).copy())
 
 
-@cache
 def mnist(train: bool = True) -> ImageSet:
     """Handwritten digits 1×28×28 with labels 0 to 9; needs no network.
 
@@ -39,6 +38,10 @@ def mnist(train: bool = True) -> ImageSet:
         >>> image.shape, label.item()
         (torch.Size([1, 28, 28]), 7)
     """
-    prefix = "train" if train else "t10k"
+    return _mnist("train" if train else "t10k")
+
+
+@cache
+def _mnist(prefix: str) -> ImageSet:
     images = _read(f"{prefix}-images-idx3-ubyte.gz").unsqueeze(1)
-    return ImageSet(images, _read(f"{prefix}-labels-idx1-ubyte.gz").long())
+    return ImageSet(images, _read(f"{prefix}-labels-idx1-ubyte.gz"))

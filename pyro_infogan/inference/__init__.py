@@ -2,7 +2,7 @@
 
 from . import families
 from .bound import Information, scores
-from .distortion import Affine
+from .distortion import Affine, Chain, Strokes
 from .posterior import Posterior, parameters
 from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, Rates, Step
 
@@ -11,12 +11,14 @@ __all__ = [
     "PAPER_RATES",
     "PLAIN_GAN",
     "Affine",
+    "Chain",
     "Information",
     "Invariance",
     "Objective",
     "Posterior",
     "Rates",
     "Step",
+    "Strokes",
     "families",
     "parameters",
     "scores",

@@ -1,13 +1,14 @@
 """Random distortions, through which a code may be asked to stay readable."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Affine"]
+__all__ = ["Affine", "Chain", "Strokes"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,49 @@ class Affine:
         maps = torch.stack([torch.stack(row, -1) for row in rows], 1)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, align_corners=False)
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """Bolder or finer strokes: each image blended with its local maxima or minima.
+
+    The blend of an image is drawn evenly between the two limits. Strokes are the bright parts.
+
+    Attributes:
+        bolder: greatest share of the 3×3 maximum, in [0, 1].
+        finer: greatest share of the 3×3 minimum, in [0, 1]; at 1 a stroke of two pixels is gone.
+
+    Example:
+        >>> Strokes(bolder=0, finer=0)(torch.ones(2, 1, 8, 8)).sum().item()
+        128.0
+    """
+
+    bolder: float = 1.0
+    finer: float = 0.5
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distorted images of the same shape (n, C, H, W)."""
+        draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
+        share = draws * (self.bolder + self.finer) - self.finer
+        bold = F.max_pool2d(images, 3, stride=1, padding=1)
+        fine = -F.max_pool2d(-images, 3, stride=1, padding=1)
+        return torch.where(
+            share > 0, torch.lerp(images, bold, share), torch.lerp(images, fine, -share)
+        )
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One distortion after another.
+
+    Attributes:
+        parts: distortions of images (n, C, H, W), the first one first.
+    """
+
+    parts: tuple[Callable[[Tensor], Tensor], ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distorted images of the same shape (n, C, H, W)."""
+        for part in self.parts:
+            images = part(images)
+        return images

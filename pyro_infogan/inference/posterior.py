@@ -1,6 +1,7 @@
 """Q(c | x): one shared hidden layer above the trunk, then a family for each code."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -10,9 +11,14 @@ from torch.distributions import Distribution
 
 from ..codes import CodePrior, support
 from ..errors import DeclarationError
+from ..randomness import seeded
 from . import families
 
 __all__ = ["Posterior", "parameters"]
+
+
+# Draws of the prior that a new head must be able to score.
+_TRIED = 64
 
 
 class Posterior(nn.Module):
@@ -37,6 +43,13 @@ class Posterior(nn.Module):
         chosen: Mapping[str, families.Family],
     ) -> None:
         super().__init__()
+        if not isinstance(chosen, Mapping):
+            raise DeclarationError(
+                "posterior",
+                got=repr(chosen),
+                expected="a dictionary of code names and families",
+                fix='Write it as in {"slant": families.TruncatedNormal}.',
+            )
         for name in chosen:
             if name not in prior.sites:
                 raise DeclarationError(
@@ -53,7 +66,7 @@ class Posterior(nn.Module):
         for name, code in prior.sites.items():
             try:
                 family = chosen[name] if name in chosen else families.default(code)
-                head = family(code, features)
+                head = _built(family, code, features)
                 _check_fit(code, head, features)
             except DeclarationError as error:
                 raise error.within(f"code {name!r}") from None
@@ -73,8 +86,11 @@ class Posterior(nn.Module):
             return {name: head(hidden) for name, head in zip(self.names, self.heads, strict=True)}
 
 
-def parameters(posterior: Distribution) -> tuple[str, dict[str, Tensor]]:
+def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
     """Name of a distribution's family and its parameters, each with the batch in front.
+
+    One that has no parameters of its own, such as a flow, is told by the mean and standard
+    deviation of 1,000 draws.
 
     Example:
         >>> name, values = parameters(dist.Normal(torch.zeros(2, 3), 1.0).to_event(1))
@@ -83,15 +99,47 @@ def parameters(posterior: Distribution) -> tuple[str, dict[str, Tensor]]:
     """
     while isinstance(posterior, dist.Independent):
         posterior = posterior.base_dist
-    names = [name for name in posterior.arg_constraints if name != "logits"]
-    return type(posterior).__name__, {name: getattr(posterior, name) for name in names}
+    name = type(posterior).__name__.strip("_")
+    if isinstance(posterior, dist.MixtureSameFamily):
+        _, parts = parameters(posterior.component_distribution)
+        return name, {"weights": posterior.mixture_distribution.probs, **parts}
+    if isinstance(posterior, dist.TransformedDistribution):
+        with seeded(0):
+            draws = posterior.sample((1_000,))
+        return name, {"mean": draws.mean(0), "stddev": draws.std(0)}
+    return name, {
+        parameter: getattr(posterior, parameter)
+        for parameter in posterior.arg_constraints
+        if parameter != "logits"
+    }
+
+
+def _built(family: Any, prior: Distribution, features: int) -> nn.Module:
+    """The family's module, or an error that says what a family is."""
+    try:
+        head = family(prior, features)
+    except DeclarationError:
+        raise
+    except Exception as error:
+        head, cause = f"{type(error).__name__}: {error}", error
+    else:
+        cause = None
+    if not isinstance(head, nn.Module):
+        raise DeclarationError(
+            "posterior",
+            got=f"{family!r}, which gave {head}",
+            expected="a family: a function of (prior, features) that gives a torch module",
+            fix="Pass a class of pyro_infogan.families, or one like them.",
+        ) from cause
+    return head
 
 
 def _check_fit(prior: Distribution, head: nn.Module, features: int) -> None:
-    """Refuse a head that would broadcast silently: its distribution must have the prior's shape."""
+    """Refuse a head that would broadcast silently, or cannot score what the prior draws."""
     training = head.training
-    with torch.no_grad():
-        posterior = head.eval()(torch.zeros(2, features))
+    device = next((parameter.device for parameter in head.parameters()), None)
+    with torch.no_grad(), seeded(0):
+        posterior = head.eval()(torch.zeros(2, features, device=device))
         head.train(training)
         if not isinstance(posterior, TorchDistributionMixin):
             raise DeclarationError(
@@ -108,10 +156,13 @@ def _check_fit(prior: Distribution, head: nn.Module, features: int) -> None:
                 expected=f"(2,) and {tuple(prior.event_shape)}, as the prior has",
                 fix="Choose another family, or add .to_event() to its distribution.",
             )
-        if support(posterior).is_discrete != support(prior).is_discrete:
+        draws = prior.sample((_TRIED, 2))
+        covered = support(posterior)
+        fits = covered.is_discrete == support(prior).is_discrete
+        if not (fits and covered.check(draws).all() and posterior.log_prob(draws).isfinite().all()):
             raise DeclarationError(
                 "posterior",
-                got=f"support {support(posterior)}",
+                got=f"support {covered}",
                 expected=f"one that covers the prior's, {support(prior)}",
                 fix="Choose another family.",
             )

@@ -64,6 +64,10 @@ class Game(Protocol):
         ...
 
 
+PRECISIONS = (torch.float32, torch.bfloat16)
+"""What the networks can be trained in; float16 would need its losses scaled."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """Adam's settings for the two players."""
@@ -71,6 +75,16 @@ class Rates:
     discriminator: float = 2e-4
     generator: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
+
+    def __post_init__(self) -> None:
+        good = self.discriminator >= 0 and self.generator >= 0 and len(self.betas) == 2
+        if not good or not all(0 <= beta < 1 for beta in self.betas):
+            raise DeclarationError(
+                "Rates",
+                got=f"{self.discriminator}, {self.generator}, betas {self.betas}",
+                expected="learning rates of 0 or more and two betas in [0, 1)",
+                fix="The paper's are 2e-4 and 1e-3.",
+            )
 
 
 PAPER_RATES = Rates()
@@ -100,7 +114,10 @@ class Invariance:
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise DeclarationError(
-                "Invariance.share", got=self.share, expected="a number in [0, 1]", fix="Lower it."
+                "Invariance.share",
+                got=self.share,
+                expected="a number in [0, 1]",
+                fix="Give one that is.",
             )
 
 
@@ -145,13 +162,28 @@ class Step:
 
     def __post_init__(self) -> None:
         gan = self.gan
+        if not isinstance(self.objective, Objective) or not isinstance(self.rates, Rates):
+            raise DeclarationError(
+                "training",
+                got=f"objective {self.objective!r}, rates {self.rates!r}",
+                expected="an Objective and Rates",
+                fix="Leave them out for the paper's.",
+            )
+        if self.precision not in PRECISIONS:
+            raise DeclarationError(
+                "precision",
+                got=repr(self.precision),
+                expected=f"one of {', '.join(map(str, PRECISIONS))}",
+                fix="Leave it out for the fastest that this device is good at.",
+            )
+        parts = {
+            "discriminator": (gan.trunk, gan.discriminator, gan.posterior),
+            "generator": (gan.generator,),
+        }
+        # A layer that its owner froze stays frozen.
         self.players = {
-            "discriminator": [
-                *gan.trunk.parameters(),
-                *gan.discriminator.parameters(),
-                *gan.posterior.parameters(),
-            ],
-            "generator": list(gan.generator.parameters()),
+            player: [p for module in modules for p in module.parameters() if p.requires_grad]
+            for player, modules in parts.items()
         }
         learning = {"discriminator": self.rates.discriminator, "generator": self.rates.generator}
         self.optimisers = {

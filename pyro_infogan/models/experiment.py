@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,22 @@ class Experiment:
     steps: int = 5_000
     batch_size: int = 128
 
+    def images(self, train: bool) -> Any:
+        """What ``data(train=...)`` gives.
+
+        Raises:
+            DeclarationError: where it fails.
+        """
+        try:
+            return self.data(train=train)
+        except Exception as error:
+            raise DeclarationError(
+                "the experiment's data",
+                got=f"{type(error).__name__}: {error}",
+                expected=f"images from data(train={train})",
+                fix="Write it as in def data(train=True); the cause is shown with --debug.",
+            ) from error
+
     @property
     def summary(self) -> str:
         """The codes in one line."""
@@ -84,13 +101,18 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(spec.name)
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename) == path
+        ]
         raise DeclarationError(
             f"experiment file {path}",
-            got=f"{type(error).__name__}: {error}",
-            expected="a file that runs",
-            fix="Mend the line it names; the cause is shown with --debug.",
+            got=f"{type(error).__name__}: {error}" + (f" in line {lines[-1]}" if lines else ""),
+            expected="a file that runs by itself",
+            fix="Mend it; the cause is shown with --debug.",
         ) from error
     found = {key: value for key, value in vars(module).items() if isinstance(value, Experiment)}
     if name is None and len(found) == 1:

@@ -27,11 +27,19 @@ _WIDEST = 512
 
 @dataclass(frozen=True)
 class Pair:
-    """A generator (n, inputs) → images, and a trunk images → (n, features)."""
+    """What :data:`Networks` build.
+
+    Attributes:
+        generator: (n, inputs) → images (n, C, H, W) in [0, 1].
+        trunk: images → (n, features).
+        features: width of the trunk's output.
+        initialise: draws the first weights of either; by default they stay as they were built.
+    """
 
     generator: nn.Module
     trunk: nn.Module
     features: int
+    initialise: Callable[[nn.Module], None] | None = None
 
 
 Networks = Callable[[ImageShape, int], Pair]
@@ -100,7 +108,7 @@ def paper_mnist(image_shape: ImageShape, inputs: int) -> Pair:
         FromImage(),
         *_dense(7 * 7 * 128, 1024, nn.LeakyReLU(LEAK)),
     )
-    return Pair(generator, trunk, features=1024)
+    return Pair(generator, trunk, 1024, initialise)
 
 
 def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
@@ -149,7 +157,7 @@ def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
             nn.ConvTranspose2d(widths[level], narrow, 4, 2, 1, output_padding=odd, bias=not level)
         )
         generator += [nn.BatchNorm2d(narrow), nn.ReLU()] if level else [nn.Sigmoid()]
-    return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), features=1024)
+    return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), 1024, initialise)
 
 
 def for_shape(image_shape: ImageShape, inputs: int) -> Pair:

@@ -1,0 +1,94 @@
+"""Posterior families: what Q(c | x) may look like, one code at a time.
+
+A family is anything that, called with a code's prior and the number of features, gives a module
+from features (n, features) to a Pyro distribution with batch shape (n,) and the prior's event
+shape. The classes here are families; so is ``functools.partial(families.Normal, floor=0.2)``, and
+so is a function or class of your own::
+
+    InfoGAN(codes, image_shape, posterior={"slant": my_family})
+
+:func:`default` picks the family of a code whose posterior nobody chose, by the prior's support.
+"""
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import pyro.distributions as dist
+from torch import nn
+from torch.distributions import Distribution, constraints
+
+from ...codes import base_support
+from ...errors import DeclarationError
+from .bounded import Beta, Dirichlet, LogitNormal, Spline, TruncatedNormal, VonMises
+from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .head import Head
+from .real import FixedNormal, Laplace, MixtureOfNormals, MultivariateNormal, Normal, StudentT
+
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Categorical",
+    "Dirichlet",
+    "Family",
+    "FixedNormal",
+    "Head",
+    "Laplace",
+    "LogitNormal",
+    "MixtureOfNormals",
+    "MultivariateNormal",
+    "Normal",
+    "OneHotCategorical",
+    "Spline",
+    "StudentT",
+    "TruncatedNormal",
+    "VonMises",
+    "default",
+]
+
+Family = Callable[[Distribution, int], nn.Module]
+"""``family(prior, features)`` makes the posterior's last layers."""
+
+
+@singledispatch
+def _for_support(support: constraints.Constraint) -> Family:
+    raise DeclarationError(
+        "the default posterior",
+        got=f"support {support}",
+        expected="categories, one-hot, boolean, an interval, an angle, shares or the real line",
+        fix="Choose a family for the code: InfoGAN(..., posterior={name: family}).",
+    )
+
+
+_for_support.register(constraints.integer_interval, lambda support: Categorical)
+_for_support.register(type(constraints.one_hot), lambda support: OneHotCategorical)
+_for_support.register(type(constraints.boolean), lambda support: Bernoulli)
+_for_support.register(type(constraints.real), lambda support: Normal)
+_for_support.register(constraints.interval, lambda support: Normal)
+_for_support.register(type(constraints.simplex), lambda support: Dirichlet)
+
+
+@singledispatch
+def default(prior: Distribution) -> Family:
+    """The family that fits the support of a prior.
+
+    Raises:
+        DeclarationError: for a support that no family here covers.
+
+    Example:
+        >>> import torch
+        >>> default(dist.Uniform(-1.0, 1.0)).__name__
+        'Normal'
+        >>> default(dist.Categorical(torch.ones(10))).__name__
+        'Categorical'
+    """
+    return _for_support(base_support(prior))
+
+
+@default.register(dist.Independent)
+def _(prior: Any) -> Family:
+    return default(prior.base_dist)
+
+
+# torch calls the support of an angle the real line.
+default.register(dist.VonMises, lambda prior: VonMises)

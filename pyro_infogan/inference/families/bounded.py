@@ -1,0 +1,336 @@
+"""Families inside a bounded support: intervals, angles, and the simplex."""
+
+import math
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.transforms.spline import ConditionedSpline
+from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, SigmoidTransform, constraints
+from torch.distributions.utils import broadcast_all
+from torch.nn import functional as F
+
+from ...codes import base_support, element_of
+from ...errors import DeclarationError
+from .head import FLOOR, Head, UnitHead, positive
+
+__all__ = ["Beta", "Dirichlet", "LogitNormal", "Spline", "TruncatedNormal", "VonMises"]
+
+# Share of an interval that keeps densities finite at its edges; float32 resolves 6e-8.
+_EDGE = 1e-6
+# Greatest logit of a spline's bins.
+_STEEP = 7.0
+# Half-widths of the interval that a cut normal's mean and scale may reach.
+_FAR = 30.0
+
+
+class _IntervalHead(UnitHead):
+    """A head for a prior on an interval, which :func:`~pyro_infogan.codes.unit` maps to (−1, 1)."""
+
+    def __init__(self, prior: Distribution, features: int, size: int) -> None:
+        if not isinstance(base_support(prior), constraints.interval):
+            raise DeclarationError(
+                f"families.{type(self).__name__}",
+                got=f"a prior with support {base_support(prior)}",
+                expected="an interval",
+                fix="Use a family of the real line, such as families.Normal.",
+            )
+        super().__init__(prior, features, size)
+
+    def stretched(self, unit_interval: Distribution) -> Distribution:
+        """A distribution on (0, 1) brought to the prior's interval."""
+        low = self.centre - self.scale
+        return _Stretched(unit_interval, AffineTransform(low, 2 * self.scale)).to_event(
+            len(self.vector)
+        )
+
+
+class _Stretched(dist.TransformedDistribution):
+    """A distribution on an interval whose density is finite at the edges."""
+
+    def __init__(self, base: Distribution, stretch: AffineTransform) -> None:
+        super().__init__(base, [stretch])
+        self.low, self.width = stretch.loc, stretch.scale
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.interval(self.low, self.low + self.width)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        edge = _EDGE * torch.as_tensor(self.width)
+        inside = value.clamp(self.low + edge, self.low + self.width - edge)
+        return super().log_prob(inside)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return super().rsample(sample_shape).clamp(self.low, self.low + self.width)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_Stretched":
+        del _instance
+        stretch = AffineTransform(self.low, self.width)
+        return _Stretched(self.base_dist.expand(batch_shape), stretch)
+
+
+class Beta(_IntervalHead):
+    """A Beta distribution stretched over the prior's interval.
+
+    Args:
+        prior: a prior on an interval, or a vector of such.
+        features: width of Q's last hidden layer.
+        floor: the concentration stays under 1/floor², where the standard deviation in the middle
+            of the interval is about this share of its half-width.
+    """
+
+    def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
+        super().__init__(prior, features, 2)
+        self.floor = floor
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        mean, log_total = self.elements(features).unbind(-1)
+        # At 0 the total is 2, the uniform distribution's.
+        total = 1 / (positive(-log_total) / 2 + self.floor**2)
+        mean = mean.sigmoid().clamp(_EDGE, 1 - _EDGE)
+        return self.stretched(dist.Beta(mean * total, (1 - mean) * total))
+
+
+class LogitNormal(_IntervalHead):
+    """The logistic function of a normal, stretched over the prior's interval.
+
+    Args:
+        prior: a prior on an interval, or a vector of such.
+        features: width of Q's last hidden layer.
+        floor: least standard deviation of the normal, before the logistic function.
+    """
+
+    def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
+        super().__init__(prior, features, 2)
+        self.floor = floor
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        mean, log_std = self.elements(features).unbind(-1)
+        normal = dist.Normal(mean, positive(log_std) + self.floor)
+        return self.stretched(dist.TransformedDistribution(normal, [SigmoidTransform()]))
+
+
+class Spline(_IntervalHead):
+    """A rational linear spline of the uniform distribution: any shape, several modes included.
+
+    Dolatabadi et al. 2020 (arXiv 2001.05168), by Pyro's transform.
+
+    Args:
+        prior: a prior on an interval, or a vector of such.
+        features: width of Q's last hidden layer.
+        bins: pieces of the spline.
+    """
+
+    def __init__(self, prior: Distribution, features: int, bins: int = 8) -> None:
+        super().__init__(prior, features, 4 * bins - 1)
+        self.bins = bins
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        sizes = [self.bins, self.bins, self.bins - 1, self.bins]
+        # Past these a bin is too thin for float32.
+        raw = self.elements(features).clamp(-_STEEP, _STEEP)
+        widths, heights, slopes, knots = raw.split(sizes, -1)
+        shape = widths.softmax(-1), heights.softmax(-1), F.softplus(slopes), knots.sigmoid()
+        spline = _Spline(lambda: shape, bound=1.0, order="linear")
+        edge = torch.ones(widths.shape[:-1], device=widths.device)
+        to_unit = AffineTransform(0.5, 0.5)
+        uniform = _Flat(-edge, edge)
+        return self.stretched(dist.TransformedDistribution(uniform, [spline, to_unit]))
+
+
+class _Spline(ConditionedSpline):
+    """Pyro's spline, whose parameters do not broadcast, for draws in more batch dimensions."""
+
+    def spline_op(self, x: Tensor, **kwargs: Any) -> Any:
+        parts = [part.expand(*x.shape, part.shape[-1]) for part in self._params()]
+        wide = ConditionedSpline(lambda: parts, bound=self.bound, order=self.order)
+        return wide.spline_op(x, **kwargs)
+
+
+class _Flat(dist.Uniform):
+    """A uniform distribution that forgives a spline's rounding at its ends."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -torch.log(self.high - self.low).expand(value.shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_Flat":
+        del _instance
+        return _Flat(self.low.expand(batch_shape), self.high.expand(batch_shape))
+
+
+class TruncatedNormal(_IntervalHead):
+    """A normal cut off at the ends of the prior's interval, and scaled up to integrate to 1.
+
+    Args:
+        prior: a prior on an interval, or a vector of such.
+        features: width of Q's last hidden layer.
+        floor: least scale, as a share of the interval's half-width.
+    """
+
+    def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
+        super().__init__(prior, features, 2)
+        self.floor = floor
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        mean, log_std = self.elements(features).unbind(-1)
+        # Further out or wider, the cut normal is a straight line to within rounding.
+        mean = mean.clamp(-_FAR, _FAR)
+        posterior = TruncatedNormalDistribution(
+            self.centre + self.scale * mean,
+            self.scale * (positive(log_std.clamp(max=math.log(_FAR))) + self.floor),
+            self.centre - self.scale,
+            self.centre + self.scale,
+        )
+        return posterior.to_event(len(self.vector))
+
+
+class TruncatedNormalDistribution(dist.TorchDistribution):
+    """N(loc, scale²) given that it falls between low and high.
+
+    Args:
+        loc: mean before the cut.
+        scale: standard deviation before the cut.
+        low: lower end.
+        high: upper end.
+
+    Example:
+        >>> cut = TruncatedNormalDistribution(torch.tensor(0.0), torch.tensor(1.0), -1.0, 1.0)
+        >>> round(cut.log_prob(torch.tensor(0.0)).exp().item(), 4)
+        0.5844
+    """
+
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        low: Tensor | float,
+        high: Tensor | float,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.loc, self.scale, self.low, self.high = broadcast_all(loc, scale, low, high)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """What the parameters may be."""
+        real = constraints.real
+        return {"loc": real, "scale": constraints.positive, "low": real, "high": real}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The closed interval."""
+        return constraints.interval(self.low, self.high)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "TruncatedNormalDistribution":
+        """The same, for more draws at once."""
+        del _instance
+        parts = (part.expand(batch_shape) for part in (self.loc, self.scale, self.low, self.high))
+        return TruncatedNormalDistribution(*parts, validate_args=False)
+
+    def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardised ends, mirrored to where the normal's tail is the lower one; and the sign.
+
+        In float64: the mass between two ends far out is a difference of nearly equal numbers.
+        """
+        loc, scale = self.loc.double(), self.scale.double()
+        start, end = (self.low - loc) / scale, (self.high - loc) / scale
+        upper = start + end > 0
+        sign = torch.where(upper, -1.0, 1.0)
+        return torch.where(upper, -end, start), torch.where(upper, -start, end), sign
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        start, end, _ = self._ends()
+        upper, lower = torch.special.log_ndtr(end), torch.special.log_ndtr(start)
+        # log(Φ(end) − Φ(start)) without leaving the logarithm.
+        mass = upper + torch.log(-torch.expm1(lower - upper))
+        loc, scale = self.loc.double(), self.scale.double()
+        density = dist.Normal(loc, scale, validate_args=False).log_prob(value)
+        return (density - mass).to(self.loc.dtype)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws by the inverse of the distribution function, differentiable."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        start, end, sign = self._ends()
+        share = torch.rand(shape, device=self.loc.device, dtype=torch.float64)
+        lower, upper = torch.special.ndtr(start), torch.special.ndtr(end)
+        # Far in a tail the probabilities underflow; the clamp then gives the nearer end.
+        standard = torch.special.ndtri(torch.lerp(lower, upper, share)).clamp(start, end)
+        drawn = self.loc + self.scale * (sign * standard).to(self.loc.dtype)
+        return drawn.clamp(self.low, self.high)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws without a gradient."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+
+class VonMises(Head):
+    """Location and concentration κ of an angle, from the two numbers κ (cos, sin).
+
+    κ is kept within [0.001, 10,000]: at infinity von Mises sampling would never end.
+    """
+
+    def __init__(self, prior: Distribution, features: int) -> None:
+        base = base_support(prior)
+        if isinstance(base, constraints.interval):
+            width = torch.as_tensor(base.upper_bound) - torch.as_tensor(base.lower_bound)
+            turns = bool((width > 2 * math.pi + 1e-4).any())
+        else:
+            turns = not isinstance(element_of(prior), dist.VonMises)
+        if turns:
+            # A density that repeats itself would be counted once a turn, and be no density.
+            raise DeclarationError(
+                "families.VonMises",
+                got=f"a prior with support {base}",
+                expected="an angle: dist.VonMises, or an interval of at most 2π",
+                fix="Declare the code in radians, or use families.Normal.",
+            )
+        super().__init__(features, prior.event_shape, 2)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        cosine, sine = self.elements(features).unbind(-1)
+        # At the origin neither the angle nor the length has a gradient.
+        cosine = cosine + 1e-6
+        concentration = torch.hypot(cosine, sine).clamp(1e-3, 1e4)
+        posterior = dist.VonMises(torch.atan2(sine, cosine), concentration)
+        return posterior.to_event(len(self.vector))
+
+
+class Dirichlet(Head):
+    """Concentrations of a Dirichlet distribution, for shares that sum to 1."""
+
+    def __init__(self, prior: Distribution, features: int) -> None:
+        *vector, shares = prior.event_shape or (1,)
+        super().__init__(features, tuple(vector), shares)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        return _InnerDirichlet(positive(self.elements(features)) + 1e-3).to_event(len(self.vector))
+
+
+class _InnerDirichlet(dist.Dirichlet):
+    """A Dirichlet whose density is finite at the edges of the simplex."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = value.clamp(min=_EDGE)
+        return super().log_prob(inside / inside.sum(-1, keepdim=True))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_InnerDirichlet":
+        del _instance
+        return _InnerDirichlet(self.concentration.expand(*batch_shape, *self.event_shape))
