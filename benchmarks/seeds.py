@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +38,10 @@ class Seeds:
 
 
 def run(settings: Seeds, seed: int) -> dict:
-    """One seed's report, with the minutes its training took."""
+    """One seed's report."""
+    path, _, name = settings.experiment.partition(":")
     suffix = "-plain" if settings.plain_gan else ""
-    folder = settings.out / f"{Path(settings.experiment).stem}{suffix}-{seed}"
+    folder = settings.out / f"{name or Path(path).stem}{suffix}-{seed}"
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     program = [sys.executable, "-m", "pyro_infogan"]
@@ -49,16 +49,26 @@ def run(settings: Seeds, seed: int) -> dict:
     train += ["--steps", str(settings.steps)] if settings.steps else []
     train += ["--plain-gan"] if settings.plain_gan else []
     folder.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     with (folder / "log.txt").open("a") as log:
         subprocess.run([*train, "--resume"], env=environment, stderr=log, stdout=log, check=True)
-    minutes = (time.monotonic() - started) / 60
     subprocess.run(
         [*program, "evaluate", str(folder)], env=environment, stdout=subprocess.DEVNULL, check=True
     )
     report = json.loads((folder / "report.json").read_text())
-    print(f"seed {seed}: {minutes:.1f} min, {summary(report)}", flush=True)
+    print(f"seed {seed}: {minutes(folder):.1f} min, {summary(report)}", flush=True)
     return report
+
+
+def minutes(folder: Path) -> float:
+    """How long the steps of a run took, all of its resumed parts together."""
+    batch_size = json.loads((folder / "run.json").read_text())["settings"]["batch_size"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [0] + [line["step"] for line in lines]
+    pairs = zip(lines, steps[:-1], strict=True)
+    images = [
+        ((line["step"] - before) * batch_size, line["images_per_s"]) for line, before in pairs
+    ]
+    return sum(count / speed for count, speed in images) / 60
 
 
 def summary(report: dict) -> dict[str, float]:

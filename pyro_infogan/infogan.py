@@ -122,7 +122,7 @@ class InfoGAN(nn.Module):
         with torch.no_grad(), _evaluating(self), seeded(0):
             try:
                 images = self.decode(*self.draw(2))
-                found = tuple(images.shape), tuple(self.trunk(images).shape)
+                found = tuple(images.shape), tuple(self.trunk(images.to(self.dtype)).shape)
             except RuntimeError as error:
                 found = (str(error).splitlines() or ["an error"])[0]
         expected = (2, *self.image_shape), (2, self.discriminator.in_features)
@@ -277,13 +277,13 @@ class InfoGAN(nn.Module):
                 fix="Give one value for all images, or one for each.",
             ) from None
         inputs = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
-        images = self.generator(inputs.reshape(-1, inputs.shape[-1])).float()
+        images = self.generator(inputs.reshape(-1, inputs.shape[-1]).to(self.dtype)).float()
         return images.unflatten(0, batch)
 
     def posteriors(self, images: Tensor) -> dict[str, Distribution]:
         """Q(c | x) of each code, with the batch shape of ``images`` (*, C, H, W)."""
         *batch, _, _, _ = images.shape
-        features = self.trunk(images.reshape(-1, *self.image_shape))
+        features = self.trunk(images.reshape(-1, *self.image_shape).to(self.dtype))
         return self.posterior(features.unflatten(0, batch))
 
     # What users ask
@@ -330,8 +330,8 @@ class InfoGAN(nn.Module):
         """
         images = checked_images(images, self.image_shape).to(self.device)
         with _evaluating(self):
-            features = torch.cat([self.trunk(scaled(part)) for part in images.split(BATCH)])
-            return self.posterior(features)
+            parts = [self.trunk(scaled(part).to(self.dtype)) for part in images.split(BATCH)]
+            return self.posterior(torch.cat(parts))
 
     @torch.no_grad()
     def information(self, n: int = 10_000) -> dict[str, Information]:

@@ -241,6 +241,13 @@ def test_weights_default_by_kind_and_are_settable():
     assert gan.information_weights == {"digit": 1.0, "slant": 0.5, "style": 0.1}
 
 
+def test_other_precisions(images):
+    gan = InfoGAN(small_codes(), (1, 8, 8), noise=4).double()
+    assert gan.infer(images)["slant"].loc.dtype == torch.float64
+    assert gan.generate(2, {"digit": 1}).dtype == torch.float32
+    assert gan.information(20)["digit"].bound <= 1.03
+
+
 def test_no_noise_at_all_is_a_choice():
     gan = InfoGAN({"u": dist.Uniform(-1.0, 1.0)}, (1, 8, 8), noise=0)
     assert gan.generate(2).shape == (2, 1, 8, 8)

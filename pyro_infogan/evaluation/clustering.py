@@ -40,7 +40,7 @@ class Clustering:
 
 
 def categories(posterior: Distribution) -> Tensor:
-    """The most probable value of an enumerable posterior, as an index (n,)."""
+    """The most probable value of an enumerable posterior, as an index with its batch shape."""
     return posterior.log_prob(posterior.enumerate_support(expand=False)).argmax(0)
 
 

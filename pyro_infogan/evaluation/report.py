@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..codes import element_of
 from ..datasets import ImageSet
 from ..inference import Information
 from ..infogan import InfoGAN
@@ -21,7 +22,7 @@ class Report:
 
     Attributes:
         information: L_I of each code in nats, with its error and H(c).
-        clustering: agreement with the labels, of each code that takes single categories.
+        clustering: agreement with the labels, of each code that takes categories.
         images: how many images the clustering was measured on.
         draws: how many generated images the bound was measured on.
     """
@@ -67,14 +68,24 @@ def evaluate(
 
 
 def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Clustering]:
-    """Agreement with the labels of each code that takes single categories; none without labels."""
+    """Agreement with the labels of each code that takes categories; none without labels.
+
+    The elements of a vector code are named as in ``kind[0]``.
+    """
     if not isinstance(dataset, ImageSet):
         return {}
     posteriors = gan.infer(dataset.images)
     found = {}
     for name, prior in gan.prior.sites.items():
-        # A vector of categories is no single category, and counts without end are none.
-        if gan.prior.is_discrete(name) and prior.has_enumerate_support:
-            count = len(prior.enumerate_support())
-            found[name] = cluster(categories(posteriors[name]).cpu(), dataset.labels, count)
+        element = element_of(prior)
+        # Counts without end are no categories.
+        if not (gan.prior.is_discrete(name) and element.has_enumerate_support):
+            continue
+        count = len(element.enumerate_support())
+        chosen = categories(element_of(posteriors[name])).cpu()
+        if chosen.dim() == 1:
+            found[name] = cluster(chosen, dataset.labels, count)
+            continue
+        for index, column in enumerate(chosen.flatten(1).unbind(1)):
+            found[f"{name}[{index}]"] = cluster(column, dataset.labels, count)
     return found

@@ -76,13 +76,13 @@ class Posterior(nn.Module):
     def forward(self, features: Tensor) -> dict[str, Distribution]:
         """Q(c | x) of each code, with batch shape (*), from trunk features (*, F).
 
-        The heads run in float32 even under autocast: log-probabilities in bfloat16 are too coarse
-        to train on, and its rounded probabilities fail Pyro's validation.
+        The heads run in the weights' own precision even under autocast: log-probabilities in
+        bfloat16 are too coarse to train on, and its rounded probabilities fail Pyro's validation.
         """
         *batch, width = features.shape
         hidden = self.hidden(features.reshape(-1, width)).unflatten(0, batch)
         with torch.autocast(hidden.device.type, enabled=False):
-            hidden = hidden.float()
+            hidden = hidden.to(next(self.hidden.parameters()).dtype)
             return {name: head(hidden) for name, head in zip(self.names, self.heads, strict=True)}
 
 
