@@ -106,10 +106,15 @@ def test_errors_can_be_caught_as_pythons_own(kind, built_in):
     assert str(error.within("place")) == "place, thing: got 1, expected 2. Change it."
 
 
-def run_own_codes(tmp_path):
-    from pyro_infogan.cli import main
+def run_experiment(name):
+    def run(tmp_path):
+        from pyro_infogan.cli import main
 
-    main(["train", str(EXAMPLES / "own_codes.py"), "--steps", "2", "--out", str(tmp_path / "run")])
+        file, out = str(EXAMPLES / f"{name}.py"), str(tmp_path / "run")
+        main(["train", file, "--steps", "2", "--out", out])
+        main(["evaluate", out, "--draws", "100"])
+
+    return run
 
 
 def run_train_mnist(tmp_path):
@@ -121,7 +126,8 @@ def run_two_programs(tmp_path):
 
 
 RUNS = {
-    "own_codes": run_own_codes,
+    "own_codes": run_experiment("own_codes"),
+    "own_posterior": run_experiment("own_posterior"),
     "train_mnist": run_train_mnist,
     "two_programs": run_two_programs,
 }
