@@ -294,13 +294,16 @@ class CodePrior(nn.Module):
             )
             for name, prior in declaration.items()
         }
+        # One draw of each, for its shape, type and device.
+        self._like = {name: prior.sample() for name, prior in self.sites.items()}
         self.widths = {
-            name: encode(prior, prior.sample()).shape[-1] for name, prior in self.sites.items()
+            name: encode(prior, self._like[name]).shape[-1] for name, prior in self.sites.items()
         }
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CodePrior":
         super()._apply(fn, recurse)
         self.sites = {name: _mapped(prior, fn) for name, prior in self.sites.items()}
+        self._like = {name: fn(draw) for name, draw in self._like.items()}
         return self
 
     def forward(self) -> dict[str, Tensor]:
@@ -382,7 +385,7 @@ class CodePrior(nn.Module):
                 code cannot take.
         """
         prior = self.sites[name]
-        like = prior.sample()
+        like = self._like[name]
         shape = (*batch, *like.shape)
         try:
             given = torch.as_tensor(value, device=like.device)

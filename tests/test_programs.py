@@ -183,6 +183,15 @@ def test_generate_and_infer(gan, images):
         gan.generate(3, codes=[3])
 
 
+def test_holding_a_code_leaves_the_other_draws_as_they_were(gan):
+    gan.eval()
+    torch.manual_seed(3)
+    noise, codes = gan.draw(4)
+    torch.manual_seed(3)
+    held = gan.generate(4, {"digit": codes["digit"]})
+    torch.testing.assert_close(held, gan.generate(4, codes, noise))
+
+
 def test_parts_keep_their_own_modes(gan):
     gan.trunk.eval()
     gan.generate(2)
