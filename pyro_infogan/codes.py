@@ -8,7 +8,7 @@ asks of a prior: draw codes, score them, encode them for the generator, and tell
 import copy
 import keyword
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import singledispatch
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from .errors import DataError, DeclarationError
+from .errors import DataError, DeclarationError, InfoGANError
 from .randomness import seeded
 
 __all__ = ["CodePrior", "encode", "log_prob", "sample", "support", "unit"]
@@ -347,6 +347,23 @@ class CodePrior(nn.Module):
         """Whether a code takes countably many values."""
         return support(self.sites[name]).is_discrete
 
+    def check_names(
+        self, names: Iterable[str], what: str, error: type[InfoGANError] = DeclarationError
+    ) -> None:
+        """Refuse names that are no code's.
+
+        Raises:
+            InfoGANError: of the type ``error``, naming the unknown code and the declared ones.
+        """
+        for name in names:
+            if name not in self.sites:
+                raise error(
+                    what,
+                    got=repr(name),
+                    expected=f"names among {list(self.sites)}",
+                    fix="Rename it, or declare the code.",
+                )
+
     def hold(self, codes: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         """Values a user wants held, checked and expanded to (n, event shape).
 
@@ -367,14 +384,7 @@ class CodePrior(nn.Module):
                 expected="a dictionary of names and values",
                 fix='Write them as in {"digit": 3}.',
             )
-        for name in codes:
-            if name not in self.sites:
-                raise DataError(
-                    "a held code",
-                    got=repr(name),
-                    expected=f"one of {list(self.sites)}",
-                    fix="Rename it.",
-                )
+        self.check_names(codes, "held codes", error=DataError)
         return {name: self.fitted(name, value, (n,)) for name, value in codes.items()}
 
     def fitted(self, name: str, value: Any, batch: tuple[int, ...]) -> Tensor:

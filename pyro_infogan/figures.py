@@ -140,7 +140,7 @@ def traverse(
         DataError: for a vector of one-hot codes or counts without end, or an element that is not
             there.
     """
-    gan.check_names([name], "figures.traverse")
+    gan.prior.check_names([name], "figures.traverse")
     clusters = clusters or {}
     values, ticks = _values(gan, name, element, span, columns, clusters)
     columns = len(values)

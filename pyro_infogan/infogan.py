@@ -5,7 +5,7 @@ same code sites from Q. Both are ordinary Pyro programs.
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -142,7 +142,7 @@ class InfoGAN(nn.Module):
                 expected="a dictionary of names and numbers",
                 fix='Write it as in {"slant": 0.05}.',
             )
-        self.check_names(chosen, "information_weights")
+        self.prior.check_names(chosen, "information_weights")
         weights = {name: 1.0 if self.prior.is_discrete(name) else 0.1 for name in self.prior.sites}
         for name, weight in chosen.items():
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
@@ -154,21 +154,6 @@ class InfoGAN(nn.Module):
                 )
             weights[name] = float(weight)
         return weights
-
-    def check_names(self, names: Iterable[str], what: str) -> None:
-        """Refuse names that are no code's.
-
-        Raises:
-            DeclarationError: naming the unknown code and the declared ones.
-        """
-        for name in names:
-            if name not in self.prior.sites:
-                raise DeclarationError(
-                    what,
-                    got=repr(name),
-                    expected=f"names among {list(self.prior.sites)}",
-                    fix="Rename it, or declare the code.",
-                )
 
     @property
     def device(self) -> torch.device:

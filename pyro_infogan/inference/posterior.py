@@ -50,14 +50,7 @@ class Posterior(nn.Module):
                 expected="a dictionary of code names and families",
                 fix='Write it as in {"slant": families.TruncatedNormal}.',
             )
-        for name in chosen:
-            if name not in prior.sites:
-                raise DeclarationError(
-                    "posterior",
-                    got=f"a family for {name!r}",
-                    expected=f"names among {list(prior.sites)}",
-                    fix="Rename it, or declare the code.",
-                )
+        prior.check_names(chosen, "posterior")
         self.hidden = hidden
         self.names = tuple(prior.sites)
         self.families: dict[str, families.Family] = {}

@@ -16,7 +16,7 @@ Each backward pass names its player's parameters, so that no gradient of the oth
 formed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,10 +57,6 @@ class Game(Protocol):
 
     def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         """Images of noise and codes."""
-        ...
-
-    def check_names(self, names: Iterable[str], what: str) -> None:
-        """Refuse names that are no code's."""
         ...
 
 
@@ -193,7 +189,7 @@ class Step:
             for player, parameters in self.players.items()
         }
         if self.objective.invariance:
-            gan.check_names(self.objective.invariance.codes, "Invariance.codes")
+            gan.prior.check_names(self.objective.invariance.codes, "Invariance.codes")
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
         """Update discriminator, then generator, with one batch of real images (n, C, H, W).
