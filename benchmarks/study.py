@@ -12,7 +12,7 @@ from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, f
 from pyro_infogan.models.mnist import mnist, mnist_paper
 
 
-def distorted(distort, share: float = 0.5) -> Objective:
+def distorted(distort, share: float = 1.0) -> Objective:
     """The objective of ``mnist`` with another distortion, or another share of it."""
     return Objective(invariance=Invariance(distort, codes=("digit",), share=share))
 
@@ -24,7 +24,7 @@ def floored(floor: float) -> dict:
 
 # With invariance: which distortions, and how much of them.
 with_strokes = replace(mnist, objective=distorted(Chain((Strokes(), Affine()))))
-share_1 = replace(mnist, objective=distorted(Affine(), share=1.0))
+share_half = replace(mnist, objective=distorted(Affine(), share=0.5))
 
 # The paper's objective alone, with another setting.
 noise_16 = replace(mnist_paper, noise=16)

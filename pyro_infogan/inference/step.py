@@ -105,7 +105,7 @@ class Invariance:
 
     distort: Callable[[Tensor], Tensor]
     codes: tuple[str, ...]
-    share: float = 0.5
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -211,8 +211,9 @@ class Step:
             # Apart, since each pass takes its own batch statistics.
             features, real_features = gan.trunk(generated), gan.trunk(real)
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
+            attached = self.objective.info_updates_trunk
+            bound, info = self._bound(codes, generated, features, attached)
         loss = discriminator_loss(real_logits, logits)
-        bound, info = self._bound(codes, generated, features, self.objective.info_updates_trunk)
         self._descend("discriminator", loss - bound)
         return {
             "loss_d": loss.detach(),
@@ -228,15 +229,15 @@ class Step:
             generated = gan.decode(noise, codes)
             features = gan.trunk(generated)
             logits = gan.discriminator(features)
-        loss = generator_loss(logits)
-        total = loss
-        if self.objective.info_updates_generator:
-            total = loss - self._bound(codes, generated, features, attached=True)[0]
+            loss = total = generator_loss(logits)
+            if self.objective.info_updates_generator:
+                total = loss - self._bound(codes, generated, features, attached=True)[0]
         self._descend("generator", total)
         return {"loss_g": loss.detach()}
 
     def _autocast(self, device: torch.device) -> torch.autocast:
-        # A context for each update: it keeps cast weights, which the optimisers make stale.
+        # One context for all of an update, no more and no less: it casts each weight once and
+        # keeps it, until the optimiser makes it stale.
         return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _bound(
@@ -244,19 +245,21 @@ class Step:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Σ λ L_I with the invariance mixed in, and each code's own L_I, detached."""
         gan, invariance = self.gan, self.objective.invariance
+        # Densities need it, and a map's coordinates in bfloat16 are off by pixels.
+        float32 = torch.autocast(features.device.type, enabled=False)
 
         def score(features: Tensor) -> dict[str, Tensor]:
-            with self._autocast(features.device):
-                posterior = gan.posterior(features if attached else features.detach())
-            scored = scores(gan.prior, posterior, codes)
+            posterior = gan.posterior(features if attached else features.detach())
+            with float32:
+                scored = scores(gan.prior, posterior, codes)
             return {name: values.mean() for name, values in scored.items()}
 
         info = score(features)
         steered = dict(info)
         if invariance:
-            with self._autocast(features.device):
-                distorted = gan.trunk(invariance.distort(generated))
-            for name, value in score(distorted).items():
+            with float32:
+                distorted = invariance.distort(generated)
+            for name, value in score(gan.trunk(distorted)).items():
                 if name in invariance.codes:
                     steered[name] = torch.lerp(info[name], value, invariance.share)
         bound = torch.stack([gan.information_weights[name] * steered[name] for name in info]).sum()
