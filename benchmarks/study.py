@@ -5,11 +5,18 @@
 RESULTS.md has what they gave.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
 from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, families
 from pyro_infogan.models.mnist import mnist, mnist_paper
+from pyro_infogan.models.networks import Networks, Pair, initialise, paper_mnist
 
 
 def distorted(distort, share: float = 1.0) -> Objective:
@@ -22,6 +29,61 @@ def floored(floor: float) -> dict:
     return dict.fromkeys(("slant", "width"), partial(families.Normal, floor=floor))
 
 
+def with_trunk(change: Callable[[nn.Module], nn.Module]) -> Networks:
+    """The paper's networks with another trunk, initialised before it is changed."""
+
+    def networks(image_shape: tuple[int, int, int], inputs: int) -> Pair:
+        pair = paper_mnist(image_shape, inputs)
+        initialise(pair.generator)
+        initialise(pair.trunk)
+        return replace(pair, trunk=change(pair.trunk), initialise=None)
+
+    return networks
+
+
+def spectrally_normed(trunk: nn.Module) -> nn.Module:
+    """Every weight of the trunk divided by its largest singular value."""
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            spectral_norm(layer)
+    return trunk
+
+
+class Noisy(nn.Module):
+    """Adds N(0, std) to each pixel in training, on real and generated images alike."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images with noise, of the same shape."""
+        return images + self.std * torch.randn_like(images) if self.training else images
+
+
+class Averaged(nn.Module):
+    """Trains a module, and answers with the running average of its weights outside training."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = module
+        average = get_ema_multi_avg_fn(decay)
+        self.average = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+        self.average.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of the present weights in training, else of the averaged ones."""
+        if not self.training:
+            return self.average(images)
+        self.average.update_parameters(self.module)
+        return self.module(images)
+
+
+def torch_initialised(image_shape: tuple[int, int, int], inputs: int) -> Pair:
+    """The paper's networks with the first weights that torch gives its layers."""
+    return replace(paper_mnist(image_shape, inputs), initialise=None)
+
+
 # With invariance: which distortions, and how much of them.
 with_strokes = replace(mnist, objective=distorted(Chain((Strokes(), Affine()))))
 share_half = replace(mnist, objective=distorted(Affine(), share=0.5))
@@ -32,3 +94,9 @@ floor_03 = replace(mnist_paper, posterior=floored(0.3))
 no_floor = replace(mnist_paper, posterior=floored(0.0))
 continuous_weight_1 = replace(mnist_paper, information_weights={"slant": 1.0, "width": 1.0})
 slow_generator = replace(mnist_paper, rates=Rates(generator=2e-4))
+spectral = replace(mnist_paper, networks=with_trunk(spectrally_normed))
+instance_noise = replace(
+    mnist_paper, networks=with_trunk(lambda trunk: nn.Sequential(Noisy(0.1), trunk))
+)
+averaged = replace(mnist_paper, networks=with_trunk(lambda trunk: Averaged(trunk, 0.99)))
+torch_init = replace(mnist_paper, networks=torch_initialised)
