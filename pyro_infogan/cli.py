@@ -193,6 +193,7 @@ class Infer(Command):
 
         import torch
 
+        from .codes import label
         from .datasets import read_image
         from .inference import parameters
 
@@ -206,7 +207,7 @@ class Infer(Command):
             for name, posterior in posteriors.items():
                 family, values = parameters(posterior)
                 chosen = {key: value[index].tolist() for key, value in values.items()}
-                codes[name] = {"family": family, **chosen}
+                codes[label(name)] = {"family": family, **chosen}
             print(json.dumps({"image": str(path), "codes": codes}))
 
 

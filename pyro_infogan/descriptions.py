@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from .errors import DeclarationError
 
-__all__ = ["OPAQUE", "describe", "find", "matches", "named", "restore"]
+__all__ = ["OPAQUE", "describe", "find", "matches", "named", "opaque", "restore"]
 
 OPAQUE = "opaque"
 """Key of a description that names the user's own code, which data cannot hold."""
@@ -34,6 +34,12 @@ def named(thing: Any, namespace: ModuleType) -> str | dict[str, Any]:
     name = getattr(thing, "__name__", None)
     if name and getattr(namespace, name, None) is thing:
         return name
+    return opaque(thing)
+
+
+def opaque(thing: Any) -> dict[str, Any]:
+    """The user's own code, by its name alone."""
+    name = getattr(thing, "__name__", None)
     kind = f"{getattr(thing, '__module__', '?')}.{name or type(thing).__name__}"
     return {OPAQUE: kind if name else f"{kind} {_stable(thing)}"}
 

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .codes import element_of, unit
+from .codes import Key, element_of, is_angle, label, unit
 from .errors import DataError
 from .evaluation import Clustering
 from .infogan import InfoGAN
@@ -50,7 +50,7 @@ def _show(axes: Any, picture: np.ndarray) -> None:
 
 def bound(
     metrics: Iterable[Mapping[str, float]],
-    entropies: Mapping[str, float],
+    entropies: Mapping[str, float] | Mapping[Key, float],
     baseline: Iterable[Mapping[str, float]] = (),
 ) -> Figure:
     """Figure 1: L_I of each code over the steps, beside H(c).
@@ -64,26 +64,27 @@ def bound(
         DataError: for no metrics, or those of other codes.
     """
     runs = [list(metrics), list(baseline)]
+    named = {label(key): entropy for key, entropy in entropies.items()}
     if not runs[0]:
         raise DataError("metrics", got="no lines", expected="a run's metrics", fix="Train first.")
     for lines in filter(None, runs):
-        missing = [name for name in entropies if f"info/{name}" not in lines[0]]
+        missing = [name for name in named if f"info/{name}" not in lines[0]]
         if missing:
             raise DataError(
                 "metrics",
                 got=f"a run without the codes {missing}",
-                expected=f"one with {list(entropies)}",
+                expected=f"one with {list(named)}",
                 fix="Choose a run of the same experiment.",
             )
     figure = _new(5.2, 3.4)
     axes = figure.subplots()
-    for colour, (name, entropy) in enumerate(entropies.items()):
-        label = f"$L_I$({name})"
+    for colour, (name, entropy) in enumerate(named.items()):
+        text = f"$L_I$({name})"
         for lines, style, suffix in zip(runs, ("-", "--"), ("", ", plain GAN"), strict=True):
             if lines:
                 steps = [line["step"] for line in lines]
                 values = [line[f"info/{name}"] for line in lines]
-                axes.plot(steps, values, style, color=f"C{colour}", lw=1.2, label=label + suffix)
+                axes.plot(steps, values, style, color=f"C{colour}", lw=1.2, label=text + suffix)
         axes.axhline(entropy, color=f"C{colour}", ls=":", lw=1, label=f"$H$({name})")
     axes.set_xlabel("step")
     axes.set_ylabel("nats")
@@ -254,7 +255,7 @@ def _values(
         return support, [f"{value:g}" for value in support.tolist()]
     centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
     # An angle has no outside: once around is all of it.
-    reach = scale if isinstance(base, dist.VonMises) else 2 * scale
+    reach = scale if is_angle(prior) else 2 * scale
     low, high = span or ((centre - reach).item(), (centre + reach).item())
     values = torch.linspace(low, high, columns, device=gan.device)
     return values, [f"{value:.3g}" for value in values.tolist()]

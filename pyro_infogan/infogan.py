@@ -4,6 +4,7 @@
 same code sites from Q. Both are ordinary Pyro programs.
 """
 
+import math
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +19,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from . import runs
-from .codes import NOISE, PLATE, CodePrior, sample
-from .descriptions import OPAQUE, describe, find, matches, named, restore
+from .codes import NOISE, PLATE, CodePrior, Declaration, Entropy, Key, label, names_of, sample
+from .descriptions import OPAQUE, describe, find, matches, named, opaque, restore
 from .devices import usable_device
 from .errors import DataError, DeclarationError, RunError, checked_count
 from .images import checked_images, scaled
-from .inference import Information, Posterior, families, scores
+from .inference import Chosen, Information, Posterior, families, sample_codes, scores
 from .models import networks as nets
 from .models.experiment import Experiment, load_file
 from .randomness import seeded
@@ -40,12 +41,16 @@ class InfoGAN(nn.Module):
     """A generator with declared codes, a discriminator, and a posterior over the codes.
 
     Args:
-        codes: a Pyro distribution for each code, with empty batch shape.
+        codes: a Pyro distribution for each code, with empty batch shape; or a Pyro program that
+            samples them, in which a code may depend on earlier ones. A program with parameters is a
+            torch module, and its parameters are trained with the generator's.
         image_shape: (channels, height, width), at least 8×8.
         noise: how many numbers of incompressible noise z, each U(−1, 1), go beside the codes.
-        posterior: a family for each code that is not to have the default of its support.
+        posterior: a family for each code that is not to have the default of its support; under a
+            tuple of names, one for these codes together. Or a guide for all codes.
         information_weights: λ for each code that is not to have the default: 1 for discrete codes,
-            0.1 for continuous ones, whose differential entropy has another scale.
+            0.1 for continuous ones, whose differential entropy has another scale. Codes with a
+            joint posterior have one λ, under the tuple of their names.
         networks: builds generator and trunk; by default the paper's for 1×28×28 images and a DCGAN
             otherwise.
 
@@ -56,7 +61,6 @@ class InfoGAN(nn.Module):
         discriminator: features → logit (n, 1) that the image is real.
         posterior: features → Q(c | x), a distribution for each code.
         information_weights: λ of each code.
-        entropies: H(c) of each code, in nats.
 
     Raises:
         DeclarationError: for a declaration that cannot be built, naming the part and the fix.
@@ -71,12 +75,12 @@ class InfoGAN(nn.Module):
 
     def __init__(
         self,
-        codes: Mapping[str, Distribution],
+        codes: Declaration,
         image_shape: tuple[int, int, int],
         *,
         noise: int = 62,
-        posterior: Mapping[str, families.Family] | None = None,
-        information_weights: Mapping[str, float] | None = None,
+        posterior: Chosen | None = None,
+        information_weights: Mapping[str, float] | Mapping[Key, float] | None = None,
         networks: nets.Networks = nets.for_shape,
     ) -> None:
         super().__init__()
@@ -84,13 +88,13 @@ class InfoGAN(nn.Module):
         self.noise = checked_count("noise", noise, least=0, error=DeclarationError)
         self.networks = networks
         self.prior = CodePrior(codes)
-        self.entropies = self.prior.entropy()
-        self.information_weights = self._weights(information_weights or {})
         pair = networks(self.image_shape, noise + self.prior.width)
         self.generator, self.trunk = pair.generator, pair.trunk
         self.discriminator = nn.Linear(pair.features, 1)
         hidden = nets.posterior_layer(pair.features, POSTERIOR_WIDTH)
-        self.posterior = Posterior(self.prior, hidden, POSTERIOR_WIDTH, posterior or {})
+        chosen = {} if posterior is None else posterior
+        self.posterior = Posterior(self.prior, hidden, POSTERIOR_WIDTH, chosen)
+        self.information_weights = self._weights(information_weights or {})
         self._initialise(pair)
         self._check_networks()
 
@@ -134,7 +138,7 @@ class InfoGAN(nn.Module):
                 fix="Build both for the image_shape and inputs that the function is called with.",
             )
 
-    def _weights(self, chosen: Mapping[str, float]) -> dict[str, float]:
+    def _weights(self, chosen: Mapping[Any, float]) -> dict[Key, float]:
         if not isinstance(chosen, Mapping):
             raise DeclarationError(
                 "information_weights",
@@ -142,9 +146,18 @@ class InfoGAN(nn.Module):
                 expected="a dictionary of names and numbers",
                 fix='Write it as in {"slant": 0.05}.',
             )
-        self.prior.check_names(chosen, "information_weights")
-        weights = {name: 1.0 if self.prior.is_discrete(name) else 0.1 for name in self.prior.sites}
+        weights = {
+            key: 1.0 if all(map(self.prior.is_discrete, names_of(key))) else 0.1
+            for key in self.posterior.scored
+        }
         for name, weight in chosen.items():
+            if name not in weights:
+                raise DeclarationError(
+                    "information_weights",
+                    got=repr(name),
+                    expected=f"names among {list(weights)}",
+                    fix="Rename it, or declare the code.",
+                )
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise DeclarationError(
                     f"information weight of {name!r}",
@@ -167,12 +180,35 @@ class InfoGAN(nn.Module):
 
     def __repr__(self) -> str:
         lines = [f"InfoGAN(image_shape={self.image_shape}, noise={self.noise})"]
-        for name, head in zip(self.posterior.names, self.posterior.heads, strict=True):
+        for key, nats in self.entropies.items():
+            priors = ", ".join(str(self.prior.sites[name]) for name in names_of(key))
             lines.append(
-                f"  {name}: {self.prior.sites[name]}, posterior {type(head).__name__}, "
-                f"H = {self.entropies[name]:.3f} nats, λ = {self.information_weights[name]:g}"
+                f"  {label(key)}: {priors}, posterior {self._head_of(key)}, H = {nats:.3f} nats, "
+                f"λ = {self.information_weights[key]:g}"
             )
         return "\n".join(lines)
+
+    def _head_of(self, key: Key) -> str:
+        """Name of the class that scores a key."""
+        heads = dict(zip(self.posterior.keys, self.posterior.heads, strict=True))
+        return type(heads.get(key, self.posterior.heads[0])).__name__
+
+    @property
+    def entropies(self) -> dict[Key, float]:
+        """H(c) in nats of everything that is scored; of a code that depends on others, given them.
+
+        For the standard errors of those without a closed form, see :meth:`information`.
+        """
+        return {key: entropy.nats for key, entropy in self._entropies().items()}
+
+    def _entropies(self) -> dict[Key, Entropy]:
+        each = self.prior.entropy()
+        summed = {}
+        for key in self.posterior.scored:
+            parts = [each[name] for name in names_of(key)]
+            error = math.sqrt(sum(part.error**2 for part in parts))
+            summed[key] = Entropy(sum(part.nats for part in parts), error)
+        return summed
 
     # The two programs
 
@@ -235,7 +271,7 @@ class InfoGAN(nn.Module):
         images = scaled(flat).unflatten(0, outer)
         posteriors = self.posteriors(images)
         with pyro.plate(PLATE, outer[-1]):
-            return {name: sample(name, q) for name, q in posteriors.items()}
+            return sample_codes(self.prior, posteriors)
 
     # The same, piece by piece, without a trace
 
@@ -265,7 +301,7 @@ class InfoGAN(nn.Module):
         images = self.generator(inputs.reshape(-1, inputs.shape[-1]).to(self.dtype)).float()
         return images.unflatten(0, batch)
 
-    def posteriors(self, images: Tensor) -> dict[str, Distribution]:
+    def posteriors(self, images: Tensor) -> dict[Key, Distribution]:
         """Q(c | x) of each code, with the batch shape of ``images`` (*, C, H, W)."""
         *batch, _, _, _ = images.shape
         features = self.trunk(images.reshape(-1, *self.image_shape).to(self.dtype))
@@ -304,8 +340,11 @@ class InfoGAN(nn.Module):
         return torch.cat(chunks)
 
     @torch.no_grad()
-    def infer(self, images: Tensor) -> dict[str, Distribution]:
+    def infer(self, images: Tensor) -> dict[Key, Distribution]:
         """Q(c | x) of real images, as one distribution for each code with batch shape (n,).
+
+        Codes with a joint posterior have one under the tuple of their names, over all of their
+        numbers side by side; a guide has one over all codes.
 
         Args:
             images: (n, C, H, W), uint8 or floats in [0, 1].
@@ -319,8 +358,10 @@ class InfoGAN(nn.Module):
             return self.posterior(torch.cat(parts))
 
     @torch.no_grad()
-    def information(self, n: int = 10_000) -> dict[str, Information]:
+    def information(self, n: int = 10_000) -> dict[Key, Information]:
         """L_I of each code in nats, with its standard error and H(c), from ``n`` new images.
+
+        Codes with a joint posterior have one L_I together.
 
         The networks run in evaluation mode, so that draws are independent and the error is honest.
 
@@ -328,17 +369,15 @@ class InfoGAN(nn.Module):
             DataError: for fewer than two draws, which have no standard error.
         """
         checked_count("n", n, least=2)
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.prior.sites}
+        parts: dict[Key, list[Tensor]] = {key: [] for key in self.posterior.scored}
         with _evaluating(self):
             for start in range(0, n, BATCH):
                 noise, codes = self.draw(min(BATCH, n - start))
                 posteriors = self.posteriors(self.decode(noise, codes))
-                for name, score in scores(self.prior, posteriors, codes).items():
-                    parts[name].append(score)
-        return {
-            name: Information.of(torch.cat(part), self.entropies[name])
-            for name, part in parts.items()
-        }
+                for key, score in scores(self.prior, posteriors, codes).items():
+                    parts[key].append(score)
+        entropies = self._entropies()
+        return {key: Information.of(torch.cat(part), entropies[key]) for key, part in parts.items()}
 
     # Saving
 
@@ -346,12 +385,17 @@ class InfoGAN(nn.Module):
         """What was declared, as plain data; parts that are the user's own code only by name."""
         return {
             "codes": {name: describe(prior) for name, prior in self.prior.sites.items()},
+            "program": opaque(self.prior.written) if self.prior.written else None,
             "image_shape": list(self.image_shape),
             "noise": self.noise,
             "posterior": {
-                name: named(family, families) for name, family in self.posterior.families.items()
+                label(key): named(family, families)
+                for key, family in self.posterior.families.items()
             },
-            "information_weights": dict(self.information_weights),
+            "guide": None if self.posterior.families else opaque(self.posterior.chosen),
+            "information_weights": {
+                label(key): weight for key, weight in self.information_weights.items()
+            },
             "networks": named(self.networks, nets),
         }
 
@@ -362,15 +406,20 @@ class InfoGAN(nn.Module):
         Raises:
             DeclarationError: where a part was the user's own code.
         """
+        for part in ("program", "guide"):
+            if declaration.get(part):
+                find(declaration[part], nets, part)
         return cls(
             {name: restore(prior) for name, prior in declaration["codes"].items()},
             tuple(declaration["image_shape"]),
             noise=declaration["noise"],
             posterior={
-                name: find(family, families, f"posterior of {name!r}")
-                for name, family in declaration["posterior"].items()
+                _key(text): find(family, families, f"posterior of {text!r}")
+                for text, family in declaration["posterior"].items()
             },
-            information_weights=declaration["information_weights"],
+            information_weights={
+                _key(text): weight for text, weight in declaration["information_weights"].items()
+            },
             networks=find(declaration["networks"], nets, "networks"),
         )
 
@@ -453,6 +502,11 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def _key(text: str) -> Key:
+    """The way back from :func:`~pyro_infogan.codes.label`."""
+    return tuple(text.split(",")) if "," in text else text
 
 
 def _batch_of_plates() -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from pyro_infogan import InfoGAN
-from pyro_infogan.codes import CodePrior
+from pyro_infogan.codes import CodePrior, Entropy
 from pyro_infogan.inference import Information, scores
 
 N = 50_000
@@ -92,7 +92,7 @@ def test_information_of_an_infogan_agrees_with_its_own_pieces():
         noise, codes = gan.draw(4_000)
         again = scores(gan.prior, gan.posteriors(gan.decode(noise, codes)), codes)
     for name, value in info.items():
-        other = Information.of(again[name], gan.entropies[name])
+        other = Information.of(again[name], Entropy(gan.entropies[name]))
         assert abs(value.bound - other.bound) <= 4 * math.hypot(value.error, other.error)
         assert value.entropy == pytest.approx(gan.entropies[name])
     assert info["digit"].bound <= info["digit"].entropy

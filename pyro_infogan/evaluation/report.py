@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..codes import element_of
+from ..codes import Key, element_of, label
 from ..datasets import ImageSet
 from ..inference import Information
 from ..infogan import InfoGAN
@@ -27,17 +27,19 @@ class Report:
         draws: how many generated images the bound was measured on.
     """
 
-    information: dict[str, Information]
+    information: dict[Key, Information]
     clustering: dict[str, Clustering]
     images: int
     draws: int
 
     def data(self) -> dict[str, Any]:
         """As plain data, for ``report.json``."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        information = {label(key): value for key, value in data["information"].items()}
+        return data | {"information": information}
 
     def __str__(self) -> str:
-        lines = [f"L_I({name}) = {info}" for name, info in self.information.items()]
+        lines = [f"L_I({label(key)}) = {info}" for key, info in self.information.items()]
         lines += [
             f"{name}: accuracy {found.accuracy:.4f}, NMI {found.nmi:.4f}, ARI {found.ari:.4f} "
             f"on {self.images} images"
@@ -78,8 +80,9 @@ def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Cl
     found = {}
     for name, prior in gan.prior.sites.items():
         element = element_of(prior)
-        # Counts without end are no categories.
-        if not (gan.prior.is_discrete(name) and element.has_enumerate_support):
+        # Counts without end are no categories, and a joint posterior has none of one code alone.
+        listed = gan.prior.is_discrete(name) and element.has_enumerate_support
+        if not (listed and name in posteriors):
             continue
         count = len(element.enumerate_support())
         chosen = categories(element_of(posteriors[name])).cpu()

@@ -3,7 +3,8 @@
 from . import families
 from .bound import Information, scores
 from .distortion import Affine, Chain, Strokes
-from .posterior import Posterior, parameters
+from .joint import Guide
+from .posterior import Chosen, Posterior, log_probs, parameters, sample_codes
 from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, Rates, Step
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "PLAIN_GAN",
     "Affine",
     "Chain",
+    "Chosen",
+    "Guide",
     "Information",
     "Invariance",
     "Objective",
@@ -20,6 +23,8 @@ __all__ = [
     "Step",
     "Strokes",
     "families",
+    "log_probs",
     "parameters",
+    "sample_codes",
     "scores",
 ]

@@ -15,5 +15,5 @@ def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
 
 
 def generator_loss(generated: Tensor) -> Tensor:
-    """−E[log D(G(z, c))]: the non-saturating form, which the paper's code uses."""
-    return F.softplus(-generated.float()).mean()
+    """−log D(G(z, c)) of each image, (n,): the non-saturating form, which the paper's code uses."""
+    return F.softplus(-generated.float()).squeeze(-1)

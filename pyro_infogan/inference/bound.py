@@ -11,10 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..codes import CodePrior
+from ..codes import CodePrior, Entropy, Key, names_of
+from .posterior import log_probs
 
 __all__ = ["Information", "scores"]
 
@@ -27,32 +29,41 @@ class Information:
         bound: the estimate of L_I.
         error: its standard error.
         entropy: H(c), the most that L_I can be for a discrete code.
+        entropy_error: its standard error; 0 where it is exact.
     """
 
     bound: float
     error: float
     entropy: float
+    entropy_error: float = 0.0
 
     @classmethod
-    def of(cls, score: Tensor, entropy: float) -> "Information":
+    def of(cls, score: Tensor, entropy: Entropy) -> "Information":
         """From scores (n,) of independent draws."""
         score = score.double()
         error = score.std().item() / math.sqrt(len(score))
-        return cls(score.mean().item(), error, entropy)
+        return cls(score.mean().item(), error, *entropy)
 
     def __str__(self) -> str:
         return f"{self.bound:.3f} ± {self.error:.3f} nats (H = {self.entropy:.3f})"
 
 
 def scores(
-    prior: CodePrior, posterior: Mapping[str, Distribution], codes: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+    prior: CodePrior, posterior: Mapping[Key, Distribution], codes: Mapping[str, Tensor]
+) -> dict[Key, Tensor]:
     """Log q(c | x) − log p(c) of each code, in nats, (n,).
+
+    Codes with a joint posterior have one score together. Where codes depend on each other, the
+    prior's term is log p(c | earlier codes): the scores sum to the joint one, and the mean of each
+    is a lower bound of its code's own information.
 
     Args:
         prior: the code prior, P(c).
         posterior: Q(c | x) of each code, with batch shape (n,).
         codes: the drawn codes, (n, event shape).
     """
-    log_p = prior.log_prob(codes)
-    return {name: posterior[name].log_prob(codes[name]) - log_p[name] for name in log_p}
+    log_p, log_q = prior.log_prob(codes), log_probs(prior, posterior, codes)
+    return {
+        key: score - torch.stack([log_p[name] for name in names_of(key)]).sum(0)
+        for key, score in log_q.items()
+    }

@@ -9,13 +9,17 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..codes import CodePrior, support
+from ..codes import CodePrior, Key, names_of, sample, support
 from ..errors import DeclarationError
 from ..randomness import seeded
 from . import families
+from .joint import Guide, GuideHead, GuidePosterior, sample_parts
 
-__all__ = ["Posterior", "parameters"]
+__all__ = ["Chosen", "Posterior", "log_probs", "parameters", "sample_codes"]
 
+Chosen = Mapping[str, families.Family] | Mapping[Key, families.Family] | Guide
+"""How a posterior is chosen: a family for some codes, or for several together under a tuple of
+their names; or a whole guide."""
 
 # Draws of the prior that a new head must be able to score.
 _TRIED = 64
@@ -28,46 +32,56 @@ class Posterior(nn.Module):
         prior: the code prior.
         hidden: module from trunk features to ``features`` numbers, shared by all codes.
         features: width of ``hidden``'s output.
-        chosen: a family for each code that is not to have its default.
+        chosen: a family for each code that is not to have its default; under a tuple of names, one
+            for several codes side by side; or a guide for all.
+
+    Attributes:
+        keys: what each head is the posterior of: a code, or a tuple of codes.
+        scored: what has a score of its own. A guide scores code by code.
+        families: the family of each key; none of a guide.
 
     Raises:
-        DeclarationError: for a family of a code that is not declared, or one whose distribution
-            does not fit the code's prior.
+        DeclarationError: for a family of a code that is not declared or already has one, or one
+            whose distribution does not fit the code's prior.
     """
 
-    def __init__(
-        self,
-        prior: CodePrior,
-        hidden: nn.Module,
-        features: int,
-        chosen: Mapping[str, families.Family],
-    ) -> None:
+    def __init__(self, prior: CodePrior, hidden: nn.Module, features: int, chosen: Chosen) -> None:
         super().__init__()
-        if not isinstance(chosen, Mapping):
+        self.hidden = hidden
+        self.chosen = chosen
+        self.keys: tuple[Key, ...]
+        self.families: dict[Key, families.Family] = {}
+        if isinstance(chosen, Mapping):
+            self.keys = self.scored = _keys(prior, chosen)
+            heads = {key: self._head(prior, key, chosen, features) for key in self.keys}
+        elif callable(chosen):
+            head = GuideHead(prior, chosen, features)
+            self.keys, self.scored = (tuple(prior.sites),), tuple(prior.sites)
+            heads = {self.keys[0]: _checked_fit(prior.joint(self.keys[0]), head, features)}
+        else:
             raise DeclarationError(
                 "posterior",
                 got=repr(chosen),
-                expected="a dictionary of code names and families",
+                expected="a dictionary of code names and families, or a guide",
                 fix='Write it as in {"slant": families.TruncatedNormal}.',
             )
-        prior.check_names(chosen, "posterior")
-        self.hidden = hidden
-        self.names = tuple(prior.sites)
-        self.families: dict[str, families.Family] = {}
         # A list, since a ModuleDict refuses code names such as "type" and "keys".
-        self.heads = nn.ModuleList()
-        for name, code in prior.sites.items():
-            try:
-                family = chosen[name] if name in chosen else families.default(code)
-                head = _built(family, code, features)
-                _check_fit(code, head, features)
-            except DeclarationError as error:
-                raise error.within(f"code {name!r}") from None
-            self.families[name] = family
-            self.heads.append(head)
+        self.heads = nn.ModuleList(heads.values())
 
-    def forward(self, features: Tensor) -> dict[str, Distribution]:
-        """Q(c | x) of each code, with batch shape (*), from trunk features (*, F).
+    def _head(
+        self, prior: CodePrior, key: Key, chosen: Mapping[Any, families.Family], features: int
+    ) -> nn.Module:
+        code = prior.sites[key] if isinstance(key, str) else prior.joint(key)
+        try:
+            family = chosen[key] if key in chosen else families.default(code)
+            self.families[key] = family
+            return _checked_fit(code, _built(family, code, features), features)
+        except DeclarationError as error:
+            what = f"code {key!r}" if isinstance(key, str) else f"codes {key!r}"
+            raise error.within(what) from None
+
+    def forward(self, features: Tensor) -> dict[Key, Distribution]:
+        """Q(c | x) of each key, with batch shape (*), from trunk features (*, F).
 
         The heads run in the weights' own precision even under autocast: log-probabilities in
         bfloat16 are too coarse to train on, and its rounded probabilities fail Pyro's validation.
@@ -76,7 +90,59 @@ class Posterior(nn.Module):
         hidden = self.hidden(features.reshape(-1, width)).unflatten(0, batch)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.to(next(self.hidden.parameters()).dtype)
-            return {name: head(hidden) for name, head in zip(self.names, self.heads, strict=True)}
+            return {key: head(hidden) for key, head in zip(self.keys, self.heads, strict=True)}
+
+
+def _keys(prior: CodePrior, chosen: Mapping[Any, families.Family]) -> tuple[Key, ...]:
+    """The codes in the order of the declaration, those with a joint family at the first of them."""
+    group_of: dict[str, Key] = {}
+    key: Key
+    for key in chosen:
+        names = names_of(key)
+        prior.check_names(names, "posterior")
+        taken = [name for name in names if name in group_of or names.count(name) > 1]
+        if taken or not names:
+            raise DeclarationError(
+                "posterior",
+                got=f"{taken[0]!r} in more than one family" if taken else "a tuple of no codes",
+                expected="each code in one",
+                fix="Leave it in one of them.",
+            )
+        group_of.update((name, key) for name in names)
+    return tuple(dict.fromkeys(group_of.get(name, name) for name in prior.sites))
+
+
+def log_probs(
+    prior: CodePrior, posterior: Mapping[Key, Distribution], codes: Mapping[str, Tensor]
+) -> dict[Key, Tensor]:
+    """Log q(c | x) of everything that is scored, in nats, (n,).
+
+    Args:
+        prior: the code prior.
+        posterior: what :class:`Posterior` gave for n images.
+        codes: values (n, event shape) of every code.
+    """
+    scored: dict[Key, Tensor] = {}
+    for key, q in posterior.items():
+        if isinstance(q, GuidePosterior):
+            scored |= q.log_probs(codes)
+        else:
+            value = codes[key] if isinstance(key, str) else prior.join(codes, key)
+            scored[key] = q.log_prob(value)
+    return scored
+
+
+def sample_codes(prior: CodePrior, posterior: Mapping[Key, Distribution]) -> dict[str, Tensor]:
+    """Sample every code's site from Q(c | x), in the plates around the call."""
+    values: dict[str, Tensor] = {}
+    for key, q in posterior.items():
+        if isinstance(q, GuidePosterior):
+            values |= q.sites()
+        elif isinstance(key, str):
+            values[key] = sample(key, q)
+        else:
+            values |= sample_parts(prior, key, q)
+    return {name: values[name] for name in prior.sites}
 
 
 def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
@@ -96,7 +162,7 @@ def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
     if isinstance(posterior, dist.MixtureSameFamily):
         _, parts = parameters(posterior.component_distribution)
         return name, {"weights": posterior.mixture_distribution.probs, **parts}
-    if isinstance(posterior, dist.TransformedDistribution):
+    if isinstance(posterior, dist.TransformedDistribution | GuidePosterior):
         with seeded(0):
             draws = posterior.sample((1_000,))
         return name, {"mean": draws.mean(0), "stddev": draws.std(0)}
@@ -127,8 +193,12 @@ def _built(family: Any, prior: Distribution, features: int) -> nn.Module:
     return head
 
 
-def _check_fit(prior: Distribution, head: nn.Module, features: int) -> None:
-    """Refuse a head that would broadcast silently, or cannot score what the prior draws."""
+def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Module:
+    """A head that neither broadcasts silently nor fails to score what the prior draws.
+
+    Raises:
+        DeclarationError: for one that does.
+    """
     training = head.training
     device = next((parameter.device for parameter in head.parameters()), None)
     with torch.no_grad(), seeded(0):
@@ -159,3 +229,4 @@ def _check_fit(prior: Distribution, head: nn.Module, features: int) -> None:
                 expected=f"one that covers the prior's, {support(prior)}",
                 fix="Choose another family.",
             )
+    return head

@@ -23,7 +23,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..codes import CodePrior
+from ..codes import CodePrior, Key, label, names_of
 from ..errors import DeclarationError
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
@@ -49,7 +49,7 @@ class Game(Protocol):
     trunk: nn.Module
     discriminator: nn.Linear
     posterior: Posterior
-    information_weights: dict[str, float]
+    information_weights: dict[Key, float]
 
     def draw(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Noise and codes of ``n`` images."""
@@ -174,7 +174,7 @@ class Step:
             )
         parts = {
             "discriminator": (gan.trunk, gan.discriminator, gan.posterior),
-            "generator": (gan.generator,),
+            "generator": (gan.generator, gan.prior),
         }
         # A layer that its owner froze stays frozen.
         self.players = {
@@ -214,12 +214,12 @@ class Step:
             attached = self.objective.info_updates_trunk
             bound, info = self._bound(codes, generated, features, attached)
         loss = discriminator_loss(real_logits, logits)
-        self._descend("discriminator", loss - bound)
+        self._descend("discriminator", loss - bound.mean())
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
             "d_fake": logits.detach().float().sigmoid().mean(),
-        } | {f"info/{name}": value for name, value in info.items()}
+        } | {f"info/{label(key)}": value for key, value in info.items()}
 
     def update_generator(self, n: int) -> dict[str, Tensor]:
         """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images."""
@@ -232,8 +232,27 @@ class Step:
             loss = total = generator_loss(logits)
             if self.objective.info_updates_generator:
                 total = loss - self._bound(codes, generated, features, attached=True)[0]
-        self._descend("generator", total)
-        return {"loss_g": loss.detach()}
+        surrogate = self._prior_gradient(codes, total) if gan.prior.learns else 0.0
+        self._descend("generator", total.mean() + surrogate)
+        return {"loss_g": loss.detach().mean()}
+
+    def _prior_gradient(self, codes: dict[str, Tensor], cost: Tensor) -> Tensor:
+        """A scalar whose gradient is the score-function part of that of E[cost].
+
+        ∇E[f(c)] = E[∇f] + E[f ∇log p(c)]: backpropagation sees the first term, which is all there
+        is for reparameterised draws. Draws without a gradient, such as categories, need the second;
+        the mean cost of the other images is the baseline.
+        """
+        gan = self.gan
+        advantage = (cost - cost.mean()).detach() * len(cost) / (len(cost) - 1)
+        weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
+        total = cost.new_zeros(())
+        for name, log_p in gan.prior.log_prob(codes).items():
+            if log_p.requires_grad and not codes[name].requires_grad:
+                # Less λ, since the cost holds λ log p(c), whose gradient has no mean, only noise.
+                bounded = self.objective.info_updates_generator
+                total = total + ((advantage - bounded * weights[name]) * log_p).mean()
+        return total
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         # One context for all of an update, no more and no less: it casts each weight once and
@@ -242,28 +261,29 @@ class Step:
 
     def _bound(
         self, codes: dict[str, Tensor], generated: Tensor, features: Tensor, attached: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Σ λ L_I with the invariance mixed in, and each code's own L_I, detached."""
+    ) -> tuple[Tensor, dict[Key, Tensor]]:
+        """Σ λ L_I of each image (n,) with the invariance mixed in, and each code's own mean."""
         gan, invariance = self.gan, self.objective.invariance
         # Densities need it, and a map's coordinates in bfloat16 are off by pixels.
         float32 = torch.autocast(features.device.type, enabled=False)
 
-        def score(features: Tensor) -> dict[str, Tensor]:
+        def score(features: Tensor) -> dict[Key, Tensor]:
             posterior = gan.posterior(features if attached else features.detach())
             with float32:
-                scored = scores(gan.prior, posterior, codes)
-            return {name: values.mean() for name, values in scored.items()}
+                return scores(gan.prior, posterior, codes)
 
         info = score(features)
         steered = dict(info)
         if invariance:
             with float32:
                 distorted = invariance.distort(generated)
-            for name, value in score(gan.trunk(distorted)).items():
-                if name in invariance.codes:
-                    steered[name] = torch.lerp(info[name], value, invariance.share)
-        bound = torch.stack([gan.information_weights[name] * steered[name] for name in info]).sum()
-        return bound, {name: value.detach() for name, value in info.items()}
+            for key, value in score(gan.trunk(distorted)).items():
+                if key in invariance.codes:
+                    steered[key] = torch.lerp(info[key], value, invariance.share)
+        weighted = [gan.information_weights[key] * value for key, value in steered.items()]
+        return torch.stack(weighted).sum(0), {
+            key: value.detach().mean() for key, value in info.items()
+        }
 
     def _descend(self, player: str, loss: Tensor) -> None:
         optimiser = self.optimisers[player]

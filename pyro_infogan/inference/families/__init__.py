@@ -12,13 +12,11 @@ so is a function or class of your own::
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
 
-import pyro.distributions as dist
 from torch import nn
 from torch.distributions import Distribution, constraints
 
-from ...codes import base_support
+from ...codes import base_support, is_angle
 from ...errors import DeclarationError
 from .bounded import Beta, Dirichlet, LogitNormal, Spline, TruncatedNormal, VonMises
 from .discrete import Bernoulli, Categorical, OneHotCategorical
@@ -68,7 +66,6 @@ _for_support.register(constraints.interval, lambda support: Normal)
 _for_support.register(type(constraints.simplex), lambda support: Dirichlet)
 
 
-@singledispatch
 def default(prior: Distribution) -> Family:
     """The family that fits the support of a prior.
 
@@ -76,19 +73,11 @@ def default(prior: Distribution) -> Family:
         DeclarationError: for a support that no family here covers.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> import torch
         >>> default(dist.Uniform(-1.0, 1.0)).__name__
         'Normal'
         >>> default(dist.Categorical(torch.ones(10))).__name__
         'Categorical'
     """
-    return _for_support(base_support(prior))
-
-
-@default.register(dist.Independent)
-def _(prior: Any) -> Family:
-    return default(prior.base_dist)
-
-
-# torch calls the support of an angle the real line.
-default.register(dist.VonMises, lambda prior: VonMises)
+    return VonMises if is_angle(prior) else _for_support(base_support(prior))

@@ -1,0 +1,49 @@
+"""Code priors: what the generator's structured input may be, declared as Pyro distributions.
+
+A declaration is a mapping from names to distributions, or a Pyro program with one ``sample``
+statement a code. :class:`CodePrior` answers the four questions that the rest of the library asks of
+a prior: draw codes, score them, encode them for the generator, and tell their entropy.
+"""
+
+from .element import (
+    base_support,
+    bounds,
+    element_of,
+    encode,
+    flattened,
+    form_of,
+    is_angle,
+    log_prob,
+    sample,
+    support,
+    traced,
+    unit,
+)
+from .joint import Joint, Marginal
+from .prior import CodePrior, Declaration, Key, label, names_of
+from .programs import NOISE, PLATE, Entropy
+
+__all__ = [
+    "NOISE",
+    "PLATE",
+    "CodePrior",
+    "Declaration",
+    "Entropy",
+    "Joint",
+    "Key",
+    "Marginal",
+    "base_support",
+    "bounds",
+    "element_of",
+    "encode",
+    "flattened",
+    "form_of",
+    "is_angle",
+    "label",
+    "log_prob",
+    "names_of",
+    "sample",
+    "support",
+    "traced",
+    "unit",
+]

@@ -1,0 +1,205 @@
+"""What follows from one code's prior: its support, its scale, its score, its encoding."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import singledispatch
+from typing import Any, cast
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro import poutine
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from ..errors import DeclarationError
+
+__all__ = [
+    "base_support",
+    "bounds",
+    "element_of",
+    "encode",
+    "flattened",
+    "form_of",
+    "is_angle",
+    "log_prob",
+    "sample",
+    "support",
+    "traced",
+    "unit",
+]
+
+
+def support(prior: Distribution) -> constraints.Constraint:
+    """Where a prior may put its draws.
+
+    Raises:
+        DeclarationError: for a distribution that does not say.
+    """
+    if prior.support is None:
+        raise DeclarationError(
+            "a code prior",
+            got=f"{type(prior).__name__}, which has no support",
+            expected="a distribution that says where its draws lie",
+            fix="Give your distribution a support.",
+        )
+    return prior.support
+
+
+def base_support(prior: Distribution) -> constraints.Constraint:
+    """The support of one element of ``prior``, without the wrapping of vectors."""
+    base = support(prior)
+    while isinstance(base, constraints.independent):
+        base = base.base_constraint
+    return base
+
+
+def bounds(interval: constraints.Constraint) -> tuple[Tensor, Tensor]:
+    """Lower and upper end of an interval."""
+    ends = cast(Any, interval)
+    return torch.as_tensor(ends.lower_bound), torch.as_tensor(ends.upper_bound)
+
+
+def sample(site: str, distribution: Distribution) -> Tensor:
+    """``pyro.sample``, typed for any Pyro distribution."""
+    return pyro.sample(site, cast(Any, distribution))
+
+
+def traced(program: Callable, *args: Any) -> dict[str, dict[str, Any]]:
+    """Sample sites of one run of a program by name, and those of parameters, but no plates."""
+    nodes = cast(Mapping[str, Any], poutine.trace(program).get_trace(*args).nodes)
+    return {
+        name: site
+        for name, site in nodes.items()
+        if site["type"] in ("sample", "param") and not site_is_subsample(site)
+    }
+
+
+def element_of(prior: Any) -> Any:
+    """The distribution of a vector code's elements, all of them in its batch; or the prior."""
+    while isinstance(prior, dist.Independent):
+        prior = prior.base_dist
+    return prior
+
+
+def form_of(prior: Any) -> Any:
+    """The distribution whose type says what kind of code this is.
+
+    Vectors are unwrapped, and so are the marginals of codes that depend on others.
+    """
+    element = element_of(prior)
+    return getattr(element, "conditionals", element)
+
+
+def is_angle(prior: Distribution) -> bool:
+    """Whether a code goes round a circle; torch calls the support of an angle the real line."""
+    return isinstance(form_of(prior), dist.VonMises)
+
+
+@singledispatch
+def _unit(base: constraints.Constraint, prior: Any) -> tuple[Tensor, Tensor]:
+    del base
+    try:
+        centre, scale = prior.mean, prior.stddev
+    except NotImplementedError:
+        return torch.tensor(0.0), torch.tensor(1.0)
+    known = centre.isfinite() & scale.isfinite() & (scale > 0)
+    return centre.where(known, centre.new_tensor(0.0)), scale.where(known, scale.new_tensor(1.0))
+
+
+@_unit.register(constraints.interval)
+def _(base: Any, prior: Any) -> tuple[Tensor, Tensor]:
+    del prior
+    low, high = bounds(base)
+    return (low + high) / 2, (high - low) / 2
+
+
+def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
+    """Centre and scale that bring a continuous prior to the networks' range.
+
+    An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
+    support to mean 0 and standard deviation 1 (to itself where those do not exist). The paper's
+    U(−1, 1) and a standard normal stay as they are.
+
+    Returns:
+        Two tensors that broadcast to the prior's event shape.
+
+    Example:
+        >>> centre, scale = unit(dist.Uniform(0.0, 360.0))
+        >>> centre.item(), scale.item()
+        (180.0, 180.0)
+    """
+    if is_angle(prior):
+        element = element_of(prior)
+        centre = getattr(element, "loc", torch.zeros(element.batch_shape))
+        return centre, torch.full_like(centre, math.pi)
+    return _unit(base_support(prior), prior)
+
+
+@singledispatch
+def log_prob(prior: Distribution, value: Tensor) -> Tensor:
+    """Log p(c) in nats, (*), of draws (*, event shape)."""
+    return prior.log_prob(value)
+
+
+@log_prob.register(dist.Uniform)
+def _(prior: Any, value: Tensor) -> Tensor:
+    # Rounding can make a draw of U(1000, 1001) its upper end, where torch calls the density 0.
+    return prior.log_prob(value.clamp(max=torch.nextafter(prior.high, prior.low)))
+
+
+@log_prob.register(dist.Independent)
+def _(prior: Any, value: Tensor) -> Tensor:
+    axes = prior.reinterpreted_batch_ndims
+    scores = log_prob(prior.base_dist, value)
+    return scores.flatten(-axes).sum(-1) if axes else scores
+
+
+@singledispatch
+def _encoded(form: Any, prior: Distribution, value: Tensor) -> Tensor:
+    del form
+    if not support(prior).is_discrete:
+        centre, scale = unit(prior)
+        value = (value - centre) / scale
+    return value.float()
+
+
+@_encoded.register(dist.Categorical)
+def _(form: Any, prior: Distribution, value: Tensor) -> Tensor:
+    del prior
+    return F.one_hot(value.long(), form.support.upper_bound + 1).float()
+
+
+@_encoded.register(dist.VonMises)
+def _(form: Any, prior: Distribution, value: Tensor) -> Tensor:
+    del form, prior
+    return torch.stack([value.cos(), value.sin()], -1)
+
+
+def encode(prior: Distribution, value: Tensor) -> Tensor:
+    """What the generator reads of a code.
+
+    Categories become one-hot, angles cosine and sine, other continuous codes :func:`unit` numbers;
+    booleans, counts and one-hot codes stay as they are.
+
+    Args:
+        prior: the code's prior, whose type decides.
+        value: draws, of shape (*, event shape).
+
+    Returns:
+        Floats of shape (*, width).
+
+    Example:
+        >>> encode(dist.Categorical(torch.ones(3)), torch.tensor([2, 0]))
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
+    encoded = _encoded(form_of(prior), prior, value)
+    return flattened(encoded, value.dim() - len(prior.event_shape))
+
+
+def flattened(value: Tensor, batch: int) -> Tensor:
+    """``value`` with one axis after its first ``batch``."""
+    return value.flatten(batch) if value.dim() > batch else value.unsqueeze(-1)

@@ -1,0 +1,134 @@
+"""Distributions of codes that depend on each other, as families and figures see them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .element import base_support, bounds, flattened, support, unit
+
+__all__ = ["Joint", "Marginal"]
+
+
+class Marginal(TorchDistribution):
+    """A dependent code by itself: the even mixture of its conditionals at draws of the others.
+
+    It stands for p(c) where a program only gives p(c | earlier codes): posterior families and
+    encodings take their support and scale from it. Scores never come from it.
+
+    Args:
+        conditionals: batch shape (draws of the earlier codes, *elements of a vector code).
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: it is given whole."""
+        return {}
+
+    def __init__(self, conditionals: Any) -> None:
+        self.conditionals = conditionals
+        shape = conditionals.batch_shape[1:]
+        super().__init__(shape, conditionals.event_shape, validate_args=False)
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """As the conditionals, which share their categories."""
+        return self.conditionals.has_enumerate_support
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """The categories, (K, *batch shape, *event shape)."""
+        return self.conditionals.enumerate_support(expand)[:, 0]
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The conditionals' support; of intervals, one that holds them all."""
+        base = base_support(self.conditionals)
+        if isinstance(base, constraints.interval | constraints.integer_interval):
+            low, high = bounds(base)
+            ends = (low.amin(0), high.amax(0)) if low.dim() or high.dim() else (low, high)
+            base = type(base)(*(end.item() if end.dim() == 0 else end for end in ends))
+        wrapped = support(self.conditionals).event_dim - base.event_dim
+        return constraints.independent(base, wrapped) if wrapped else base
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the mixture."""
+        return self.conditionals.mean.mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the mixture: within the conditionals, and between their means."""
+        return self.conditionals.variance.mean(0) + self.conditionals.mean.var(0, correction=0)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws, of shape (*sample_shape, *batch shape, *event shape)."""
+        draws = self.conditionals.sample(torch.Size(sample_shape))
+        axis = len(sample_shape)
+        chosen = torch.randint(draws.shape[axis], tuple(sample_shape), device=draws.device)
+        index = chosen.reshape(*chosen.shape, *[1] * (draws.dim() - axis))
+        index = index.expand(*chosen.shape, 1, *draws.shape[axis + 1 :])
+        return draws.gather(axis, index).squeeze(axis)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of the mixture, in nats."""
+        shape = self.batch_shape + self.event_shape
+        axis = value.dim() - len(shape)
+        scores = self.conditionals.log_prob(value.unsqueeze(axis))
+        return scores.logsumexp(axis) - torch.tensor(float(scores.shape[axis])).log()
+
+
+class Joint(TorchDistribution):
+    """Several codes as one vector: their numbers side by side, as a joint posterior sees them.
+
+    Args:
+        parts: a distribution for each code by itself.
+        draw: gives n draws of all of them together, one tensor (n, event shape) a code.
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: it is given whole."""
+        return {}
+
+    def __init__(
+        self, parts: Sequence[Distribution], draw: Callable[[int], Sequence[Tensor]]
+    ) -> None:
+        self.parts, self.draw = tuple(parts), draw
+        width = sum(part.event_shape.numel() for part in parts)
+        super().__init__(torch.Size(), torch.Size([width]), validate_args=False)
+
+    def _side_by_side(self, values: Sequence[Tensor]) -> Tensor:
+        """One value a part, expanded to its event shape, as one vector."""
+        whole = [
+            value.expand(part.event_shape).reshape(-1)
+            for value, part in zip(values, self.parts, strict=True)
+        ]
+        return torch.cat(whole)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """A box where every part lies in an interval, else the whole space."""
+        bases = [base_support(part) for part in self.parts]
+        if not all(isinstance(base, constraints.interval) for base in bases):
+            return constraints.real_vector
+        low, high = (self._side_by_side(ends) for ends in zip(*map(bounds, bases), strict=True))
+        return constraints.independent(constraints.interval(low, high), 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The parts' centres in :func:`unit`'s sense."""
+        return self._side_by_side([unit(part)[0] for part in self.parts])
+
+    @property
+    def stddev(self) -> Tensor:
+        """The parts' scales in :func:`unit`'s sense."""
+        return self._side_by_side([unit(part)[1] for part in self.parts])
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws of shape (*sample_shape, width)."""
+        draws = self.draw(torch.Size(sample_shape).numel())
+        flat = torch.cat([flattened(value, 1).float() for value in draws], -1)
+        return flat.reshape(*sample_shape, -1)

@@ -1,0 +1,394 @@
+"""Two ways to declare codes, one form: a Pyro program that draws, scores and knows its entropy."""
+
+import copy
+import keyword
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, cast
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import Distribution, Transform, constraints
+
+from ..errors import DeclarationError
+from ..randomness import seeded
+from .element import log_prob, sample, traced
+from .joint import Marginal
+
+__all__ = [
+    "NOISE",
+    "PLATE",
+    "CodeProgram",
+    "Dependent",
+    "Entropy",
+    "Independent",
+    "mapped",
+    "nothing",
+]
+
+NOISE = "noise"
+"""Site of the incompressible noise z."""
+PLATE = "images"
+"""Plate over the images of a batch."""
+
+_ENTROPY_DRAWS = 100_000
+# Draws that tell whether a site of a program depends on others, and what its marginal is.
+_PROBED = 2_000
+
+
+class Entropy(NamedTuple):
+    """H(c) in nats, and the standard error of that number: 0 where it is exact."""
+
+    nats: float
+    error: float = 0.0
+
+
+def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
+    """``value`` with ``fn`` applied to every tensor inside a distribution.
+
+    Distributions have no ``to``: this is what lets a prior follow its module to another device.
+    """
+    # A transform and its inverse hold each other.
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)]
+    if isinstance(value, Tensor):
+        return fn(value)
+    if isinstance(value, Distribution | Transform | constraints.Constraint):
+        moved = seen[id(value)] = copy.copy(value)
+        vars(moved).update({name: mapped(item, fn, seen) for name, item in vars(value).items()})
+        return moved
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return type(value)(mapped(item, fn, seen) for item in value)
+    return value
+
+
+def _checked_name(name: object) -> str:
+    """The name of a code, or why it cannot be one.
+
+    Raises:
+        DeclarationError: for a name that is no identifier or that the programs use.
+    """
+    what = f"code {name!r}"
+    usable = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    # Pyro's own sites, such as _RETURN, begin with an underscore.
+    if not isinstance(name, str) or not usable or name.startswith("_"):
+        raise DeclarationError(
+            what,
+            got=repr(name),
+            expected="a name that is a Python identifier and does not begin with an underscore",
+            fix='Use letters, digits and underscores, such as "slant".',
+        )
+    if name in (NOISE, PLATE):
+        raise DeclarationError(
+            what,
+            got=repr(name),
+            expected=f"a name other than {NOISE!r} and {PLATE!r}, which the programs use",
+            fix="Rename the code.",
+        )
+    return name
+
+
+def _checked_prior(what: str, prior: object) -> Distribution:
+    """A distribution that can be one code's prior by itself.
+
+    Raises:
+        DeclarationError: for anything but a Pyro distribution with empty batch shape.
+    """
+    if isinstance(prior, Distribution) and not isinstance(prior, dist.Distribution):
+        raise DeclarationError(
+            what,
+            got=f"torch.distributions.{type(prior).__name__}",
+            expected="a Pyro distribution",
+            fix=f"Write pyro.distributions.{type(prior).__name__}, with the same arguments.",
+        )
+    if not isinstance(prior, TorchDistributionMixin):
+        raise DeclarationError(
+            what,
+            got=repr(prior),
+            expected="a Pyro distribution",
+            fix="Declare it as in pyro.distributions.Uniform(-1.0, 1.0).",
+        )
+    if prior.batch_shape:
+        raise DeclarationError(
+            what,
+            got=f"batch shape {tuple(prior.batch_shape)}",
+            expected="an empty batch shape: one draw is one code",
+            fix=f"Make it a vector code with .to_event({len(prior.batch_shape)}).",
+        )
+    if math.prod(prior.event_shape) == 0:
+        raise DeclarationError(
+            what,
+            got=f"event shape {tuple(prior.event_shape)}",
+            expected="at least one number",
+            fix="Expand it to a positive size.",
+        )
+    return prior
+
+
+def _checked_fixed(what: str, prior: Distribution) -> Distribution:
+    learned = []
+    mapped(prior, lambda tensor: learned.append(tensor.requires_grad) or tensor)
+    if any(learned):
+        raise DeclarationError(
+            what,
+            got="a prior with a parameter that requires a gradient",
+            expected="fixed numbers in a dictionary",
+            fix="Declare codes that learn as a torch.nn.Module that keeps its parameters and "
+            "samples in forward(); or detach the tensor.",
+        )
+    return prior
+
+
+def _checked_batch(what: str, conditional: Distribution, n: int) -> None:
+    """Refuse a site of a program that gives more or fewer than one value an image."""
+    if conditional.batch_shape != (n,):
+        raise DeclarationError(
+            what,
+            got=f"batch shape {tuple(conditional.batch_shape)} for {n} images",
+            expected=f"({n},): one value an image",
+            fix="Make a vector code with .to_event(1); use no plate of your own.",
+        )
+
+
+class CodeProgram(Protocol):
+    """What :class:`~pyro_infogan.codes.CodePrior` asks of either way of declaring."""
+
+    sites: dict[str, Distribution]
+    """Each code by itself, with empty batch shape."""
+
+    def draw(self, n: int) -> dict[str, Tensor]:
+        """``n`` draws of each code, (n, event shape), without plates around them."""
+        ...
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log p(c | earlier codes) of each code, in nats, (n,)."""
+        ...
+
+    def entropy(self) -> dict[str, Entropy]:
+        """H(c | earlier codes) of each code."""
+        ...
+
+    def __call__(self) -> dict[str, Tensor]:
+        """Sample every site, in the plates around the call."""
+        ...
+
+
+class Independent(nn.Module):
+    """Codes that a dictionary declares: no site depends on another.
+
+    Args:
+        declaration: a Pyro distribution for each code, with empty batch shape.
+    """
+
+    def __init__(self, declaration: Mapping[str, Distribution]) -> None:
+        super().__init__()
+        if not declaration:
+            raise nothing("no codes")
+        self.sites: dict[str, Distribution] = {}
+        for name, prior in declaration.items():
+            what = f"code {_checked_name(name)!r}"
+            fixed = _checked_fixed(what, _checked_prior(what, prior))
+            self.sites[name] = mapped(fixed, _of_default_type)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Independent":
+        super()._apply(fn, recurse)
+        self.sites = {name: mapped(prior, fn) for name, prior in self.sites.items()}
+        return self
+
+    def forward(self) -> dict[str, Tensor]:
+        """Sample every code's site, in the plates around the call."""
+        return {name: sample(name, prior) for name, prior in self.sites.items()}
+
+    def draw(self, n: int) -> dict[str, Tensor]:
+        """``n`` draws of each code, without the cost of a trace."""
+        return {name: prior.sample((n,)) for name, prior in self.sites.items()}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log p(c) of each code."""
+        return {name: log_prob(prior, values[name]) for name, prior in self.sites.items()}
+
+    def entropy(self) -> dict[str, Entropy]:
+        """H(c) of each code."""
+        entropies = {}
+        for name, prior in self.sites.items():
+            try:
+                entropies[name] = Entropy(prior.entropy().item())
+            except NotImplementedError:
+                with seeded(0):
+                    draws = prior.sample((_ENTROPY_DRAWS,))
+                entropies[name] = _mean(-log_prob(prior, draws))
+        return entropies
+
+
+class Dependent(nn.Module):
+    """Codes that a Pyro program declares: a site may depend on earlier ones, and on parameters.
+
+    The program is run under a plate of images, so that it has to be written for a batch: a
+    ``sample`` statement returns one value an image. It is probed once, and refused where its sites
+    change from draw to draw.
+
+    Args:
+        program: a function, or a module if it has tensors or parameters, with one ``sample``
+            statement a code.
+
+    Raises:
+        DeclarationError: for a program that fails, has no sites or changes them, observes, uses
+            Pyro's parameter store, or draws several values an image.
+    """
+
+    def __init__(self, program: Callable[[], Any]) -> None:
+        super().__init__()
+        self.program = program
+        with seeded(0), torch.no_grad():
+            try:
+                self._probe()
+            except DeclarationError:
+                raise
+            except Exception as error:
+                raise DeclarationError(
+                    "codes, a program",
+                    got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+                    expected="a program that runs for a batch: a sample statement returns one "
+                    "value an image",
+                    fix="Index with draws and use torch.where; Python's if cannot tell images "
+                    "apart.",
+                ) from error
+
+    def _probe(self) -> None:
+        """Learn the sites, and each code's distribution by itself."""
+        self.names: tuple[str, ...] | None = None
+        # First alone: a site that depends on no other shows its distribution as declared.
+        alone = self._run(None)
+        if not alone:
+            raise nothing("a program without sample statements")
+        self.names = tuple(alone)
+        for _ in range(8):
+            self._run(3)
+        together = self._run(_PROBED)
+        self.sites = {}
+        for name, site in together.items():
+            _checked_name(name)
+            _checked_batch(f"code {name!r}", site["fn"], _PROBED)
+            if _varies(site["fn"], _PROBED):
+                prior = _marginal(site["fn"])
+            else:
+                prior = _checked_prior(f"code {name!r}", alone[name]["fn"])
+            # A snapshot: the scale of an encoding must not move while a prior learns.
+            self.sites[name] = mapped(prior, lambda tensor: tensor.detach().clone())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Dependent":
+        super()._apply(fn, recurse)
+        self.sites = {name: mapped(prior, fn) for name, prior in self.sites.items()}
+        return self
+
+    def _run(
+        self, n: int | None, values: Mapping[str, Tensor] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The sites of one run by name, in a plate of ``n`` images."""
+        program = self.program if values is None else poutine.condition(self.program, dict(values))
+        if n is None:
+            return self._checked_sites(traced(program))
+        with pyro.plate(PLATE, n):
+            return self._checked_sites(traced(program), conditioned=values is not None)
+
+    def _checked_sites(
+        self, sites: dict[str, dict[str, Any]], conditioned: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        for name, site in sites.items():
+            if site["type"] == "param":
+                raise DeclarationError(
+                    "codes, a program",
+                    got=f"a parameter {name!r} of Pyro's store",
+                    expected="parameters of its own",
+                    fix="Declare codes as a torch.nn.Module that keeps them as nn.Parameter and "
+                    "samples in forward().",
+                )
+            if site["is_observed"] and not conditioned:
+                raise DeclarationError(
+                    f"code {name!r}",
+                    got="an observed site",
+                    expected="codes that are drawn",
+                    fix="Leave out obs= and pyro.factor.",
+                )
+        if self.names is not None and tuple(sites) != self.names:
+            raise DeclarationError(
+                "codes, a program",
+                got=f"sites {list(sites)} in one run and {list(self.names)} in another",
+                expected="the same sites in every draw",
+                fix="Sample every code always, and let the generator ignore what does not count.",
+            )
+        return sites
+
+    def forward(self) -> dict[str, Tensor]:
+        """Sample every code's site, in the plates around the call."""
+        return {name: site["value"] for name, site in traced(self.program).items()}
+
+    def draw(self, n: int) -> dict[str, Tensor]:
+        """``n`` draws of each code; gradients reach the parameters of reparameterised ones."""
+        return {name: site["value"] for name, site in self._run(n).items()}
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log p(c | earlier codes) of each code; gradients reach the program's parameters."""
+        n = len(next(iter(values.values())))
+        sites = self._run(n, {name: values[name] for name in self.sites})
+        return {name: log_prob(site["fn"], site["value"]) for name, site in sites.items()}
+
+    @torch.no_grad()
+    def entropy(self) -> dict[str, Entropy]:
+        """H(c | earlier codes) of each code: the mean over draws of the earlier ones."""
+        with seeded(0):
+            sites = self._run(_ENTROPY_DRAWS)
+        entropies = {}
+        for name, site in sites.items():
+            try:
+                terms = site["fn"].entropy()
+            except NotImplementedError:
+                terms = -log_prob(site["fn"], site["value"])
+            # Equal terms are exact; rounding aside they have no spread.
+            exact = terms.max() - terms.min() <= 1e-6 * terms.abs().max()
+            entropies[name] = Entropy(terms[0].item()) if exact else _mean(terms)
+        return entropies
+
+
+def _of_default_type(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+
+
+def _mean(terms: Tensor) -> Entropy:
+    terms = terms.double()
+    return Entropy(terms.mean().item(), terms.std().item() / math.sqrt(len(terms)))
+
+
+def _varies(conditional: Distribution, n: int) -> bool:
+    """Whether a distribution's parameters differ from image to image."""
+    varied = []
+
+    def look(tensor: Tensor) -> Tensor:
+        whole = tensor.dim() > 0 and len(tensor) == n
+        varied.append(whole and bool((tensor != tensor[:1]).any()))
+        return tensor
+
+    mapped(conditional, look)
+    return any(varied)
+
+
+def _marginal(conditional: Any) -> Distribution:
+    if not isinstance(conditional, dist.Independent):
+        return Marginal(conditional)
+    axes = conditional.reinterpreted_batch_ndims
+    return cast(Distribution, Marginal(conditional.base_dist).to_event(axes))
+
+
+def nothing(got: str) -> DeclarationError:
+    """The error for a declaration that declares no code."""
+    return DeclarationError(
+        "codes",
+        got=got,
+        expected="a dictionary of names and Pyro distributions, or a Pyro program",
+        fix='Declare at least one, such as {"slant": dist.Uniform(-1.0, 1.0)}.',
+    )
