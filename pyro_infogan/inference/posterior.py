@@ -100,6 +100,14 @@ def _keys(prior: CodePrior, chosen: Mapping[Any, families.Family]) -> tuple[Key,
     for key in chosen:
         names = names_of(key)
         prior.check_names(names, "posterior")
+        counted = [name for name in names if not isinstance(key, str) and prior.is_discrete(name)]
+        if counted:
+            raise DeclarationError(
+                f"joint posterior of {list(names)}",
+                got=f"{counted[0]!r}, a discrete code",
+                expected="continuous codes: one density has no place for probabilities",
+                fix="Leave it out, or write the posterior as a guide.",
+            )
         taken = [name for name in names if name in group_of or names.count(name) > 1]
         if taken or not names:
             raise DeclarationError(

@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Distribution, SigmoidTransform,
 from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
-from ...codes import base_support, element_of
+from ...codes import base_support, is_angle
 from ...errors import DeclarationError
 from .head import FLOOR, Head, UnitHead, positive
 
@@ -291,7 +291,7 @@ class VonMises(Head):
             width = torch.as_tensor(base.upper_bound) - torch.as_tensor(base.lower_bound)
             turns = bool((width > 2 * math.pi + 1e-4).any())
         else:
-            turns = not isinstance(element_of(prior), dist.VonMises)
+            turns = not is_angle(prior)
         if turns:
             # A density that repeats itself would be counted once a turn, and be no density.
             raise DeclarationError(

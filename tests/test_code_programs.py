@@ -1,0 +1,418 @@
+"""Codes declared as Pyro programs: dependent sites, learned parameters, what is refused."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import nn
+
+from pyro_infogan import InfoGAN, families, figures
+from pyro_infogan.codes import CodePrior, Marginal, encode, unit
+from pyro_infogan.errors import DeclarationError, RunError
+from pyro_infogan.inference import Objective, Rates, Step, scores
+from pyro_infogan.models.networks import Pair
+
+CENTRES = torch.tensor([-2.0, 0.0, 4.0])
+PROBS = torch.tensor([0.5, 0.3, 0.2])
+
+
+def dependent():
+    """A category, a number that depends on it, and a vector that does not."""
+    digit = pyro.sample("digit", dist.Categorical(PROBS))
+    pyro.sample("slant", dist.Normal(CENTRES[digit], 0.5))
+    pyro.sample("style", dist.Uniform(-1.0, 1.0).expand([2]).to_event(1))
+
+
+class Learned(nn.Module):
+    """Categories and a number whose parameters are learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.5, 0.0, -0.5]))
+        self.centre = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self):
+        pyro.sample("digit", dist.Categorical(logits=self.logits))
+        pyro.sample("slant", dist.Normal(self.centre, 0.5))
+
+
+def test_draws_and_scores_are_the_programs():
+    prior = CodePrior(dependent)
+    values = prior.draw(5_000)
+    assert {name: value.shape for name, value in values.items()} == {
+        "digit": (5_000,),
+        "slant": (5_000,),
+        "style": (5_000, 2),
+    }
+    conditional = dist.Normal(CENTRES[values["digit"]], 0.5)
+    residual = values["slant"] - CENTRES[values["digit"]]
+    assert abs(residual.mean().item()) <= 4 * 0.5 / math.sqrt(5_000)
+    log_p = prior.log_prob(values)
+    torch.testing.assert_close(log_p["digit"], PROBS.log()[values["digit"]])
+    torch.testing.assert_close(log_p["slant"], conditional.log_prob(values["slant"]))
+    torch.testing.assert_close(log_p["style"], torch.full((5_000,), -2 * math.log(2)))
+
+
+def test_a_program_of_independent_codes_is_its_dictionary():
+    """One form serves both: the same draws, scores, encodings and entropies."""
+    declared = {"digit": dist.Categorical(PROBS), "slant": dist.Uniform(0.0, 4.0)}
+
+    def program():
+        for name, prior in declared.items():
+            pyro.sample(name, prior)
+
+    one, other = CodePrior(declared), CodePrior(program)
+    torch.manual_seed(1)
+    values = one.draw(50)
+    torch.manual_seed(1)
+    again = other.draw(50)
+    assert one.entropy() == other.entropy()
+    for name, value in values.items():
+        assert torch.equal(value, again[name])
+        torch.testing.assert_close(one.log_prob(values)[name], other.log_prob(values)[name])
+        torch.testing.assert_close(one.encode(values)[name], other.encode(values)[name])
+
+
+def test_entropy_is_that_of_the_chain_rule():
+    prior = CodePrior(dependent)
+    entropy = prior.entropy()
+    normal = 0.5 * math.log(2 * math.pi * math.e * 0.25)
+    assert entropy["slant"].nats == pytest.approx(normal, rel=1e-5)
+    # The conditional's entropy is the same for each digit: nothing is estimated.
+    assert entropy["slant"].error == 0.0
+    assert entropy["digit"].nats == pytest.approx(-(PROBS * PROBS.log()).sum().item(), rel=1e-5)
+
+
+def test_an_entropy_that_varies_has_its_standard_error():
+    scales = torch.tensor([0.1, 1.0, 10.0])
+
+    def program():
+        digit = pyro.sample("digit", dist.Categorical(PROBS))
+        pyro.sample("slant", dist.Normal(0.0, scales[digit]))
+
+    found = CodePrior(program).entropy()["slant"]
+    each = 0.5 * (2 * math.pi * math.e * scales**2).log()
+    truth = (PROBS * each).sum().item()
+    spread = ((PROBS * each**2).sum() - truth**2).sqrt().item()
+    assert found.error == pytest.approx(spread / math.sqrt(100_000), rel=0.02)
+    assert abs(found.nats - truth) <= 4 * found.error
+
+
+def test_a_dependent_code_is_encoded_by_its_marginal():
+    prior = CodePrior(dependent)
+    marginal = prior.sites["slant"]
+    assert isinstance(marginal, Marginal)
+    mean = (PROBS * CENTRES).sum()
+    variance = (PROBS * CENTRES**2).sum() - mean**2 + 0.25
+    centre, scale = unit(marginal)
+    # 2,000 draws of the digit.
+    assert abs(centre - mean) <= 4 * (variance / 2_000) ** 0.5
+    assert scale == pytest.approx(variance.sqrt().item(), rel=0.1)
+    torch.testing.assert_close(encode(marginal, mean)[0], (mean - centre) / scale)
+    draws = marginal.sample((3, 4_000))
+    assert draws.shape == (3, 4_000)
+    assert draws.std().item() == pytest.approx(scale.item(), rel=0.05)
+    # The density of the mixture integrates to one.
+    grid = torch.linspace(-6.0, 8.0, 2_001)
+    assert torch.trapezoid(marginal.log_prob(grid).exp(), grid).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("conditional", "check"),
+    [
+        (lambda d: dist.Uniform(0.0, 1.0 + d), lambda p: p.support.upper_bound == 3.0),
+        (
+            lambda d: dist.VonMises(1.0 * d, 5.0),
+            lambda p: encode(p, torch.zeros(4)).shape == (4, 2),
+        ),
+        (
+            lambda d: dist.Categorical(torch.ones(3, 4)[d] + d.unsqueeze(-1) * torch.arange(4)),
+            lambda p: encode(p, torch.zeros(5, dtype=torch.long)).shape == (5, 4),
+        ),
+        (
+            lambda d: dist.Normal(torch.stack([1.0 * d, -1.0 * d], -1), 1.0).to_event(1),
+            lambda p: p.event_shape == (2,) and unit(p)[1].shape == (2,),
+        ),
+        (lambda d: dist.Bernoulli((1.0 + d) / 4), lambda p: p.support.is_discrete),
+        (
+            lambda d: dist.Dirichlet(1.0 + torch.ones(3, 3)[d] * d.unsqueeze(-1)),
+            lambda p: p.event_shape == (3,),
+        ),
+        (
+            lambda d: dist.OneHotCategorical(
+                torch.ones(3, 3)[d] + d.unsqueeze(-1) * torch.eye(3)[0]
+            ),
+            lambda p: p.event_shape == (3,),
+        ),
+    ],
+    ids=["interval", "angle", "categories", "vector", "boolean", "shares", "one-hot"],
+)
+def test_every_kind_of_code_may_depend_on_another(conditional, check):
+    def program():
+        digit = pyro.sample("digit", dist.Categorical(PROBS))
+        pyro.sample("other", conditional(digit))
+
+    gan = InfoGAN(program, image_shape=(1, 8, 8), noise=2)
+    assert check(gan.prior.sites["other"])
+    gan.eval()
+    images = gan.generate(3)
+    assert gan.infer(images)["other"].log_prob(gan.prior.draw(3)["other"]).shape == (3,)
+    assert math.isfinite(gan.information(50)["other"].bound)
+    assert next(name for name, _, _ in figures.traversals(gan)) == "digit"
+    figures.traverse(gan, "other", rows=2, columns=3)
+
+
+def test_both_routes_score_a_dependent_prior_alike():
+    """What a trace of the two programs says is what the direct route says."""
+    gan = InfoGAN(dependent, image_shape=(1, 8, 8), noise=2).eval()
+    model = poutine.trace(gan.model).get_trace(6)
+    codes = {name: model.nodes[name]["value"] for name in gan.prior.sites}
+    images = model.nodes["_RETURN"]["value"]
+    guide = poutine.trace(poutine.condition(gan.guide, codes)).get_trace(images)
+    model.compute_log_prob()
+    guide.compute_log_prob()
+    direct = scores(gan.prior, gan.posteriors(images), codes)
+    for name, score in direct.items():
+        traced = guide.nodes[name]["log_prob"] - model.nodes[name]["log_prob"]
+        torch.testing.assert_close(score, traced, atol=1e-5, rtol=1e-5)
+
+
+def test_the_scores_of_a_dependent_pair_sum_to_its_information():
+    """b ~ Bernoulli(½), c | b ~ N(±1, 1), x = (b, c + N(0, 1)): I is known, code by code."""
+
+    def program():
+        b = pyro.sample("b", dist.Bernoulli(0.5))
+        pyro.sample("c", dist.Normal(2 * b - 1, 1.0))
+
+    prior = CodePrior(program)
+    codes = prior.draw(50_000)
+    x = codes["c"] + torch.randn(50_000)
+    exact = {
+        "b": dist.Bernoulli(logits=100 * (2 * codes["b"] - 1)),
+        "c": dist.Normal((x + 2 * codes["b"] - 1) / 2, 0.5**0.5),
+    }
+    score = torch.stack(list(scores(prior, exact, codes).values())).sum(0)
+    truth = math.log(2) + 0.5 * math.log(2)
+    error = score.std().item() / math.sqrt(50_000)
+    assert abs(score.mean().item() - truth) <= 4 * error
+
+
+def sites_that_change():
+    if torch.rand(()) < 0.5:
+        pyro.sample("extra", dist.Normal(0.0, 1.0))
+    pyro.sample("slant", dist.Normal(0.0, 1.0))
+
+
+def branches():
+    digit = pyro.sample("digit", dist.Categorical(PROBS))
+    pyro.sample("slant", dist.Normal(0.0, 1.0 if digit == 1 else 2.0))
+
+
+def store():
+    pyro.sample("slant", dist.Normal(pyro.param("centre", torch.zeros(())), 1.0))
+
+
+def observes():
+    pyro.sample("slant", dist.Normal(0.0, 1.0), obs=torch.zeros(()))
+
+
+def plates():
+    with pyro.plate("mine", 3, dim=-2):
+        pyro.sample("slant", dist.Normal(0.0, 1.0))
+
+
+def reserved():
+    pyro.sample("noise", dist.Normal(0.0, 1.0))
+
+
+def supportless():
+    pyro.sample("slant", dist.Normal(torch.zeros(0), 1.0).to_event(1))
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (sites_that_change, "same sites"),
+        (branches, "torch.where"),
+        (store, "nn.Parameter"),
+        (observes, "obs="),
+        (plates, "one value an image"),
+        (reserved, "Rename"),
+        (supportless, "at least one number"),
+        (lambda: None, "without sample statements"),
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (3, "dictionary"),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)[:20]),
+)
+def test_bad_programs_are_refused(program, message):
+    with pyro.get_param_store().scope(), pytest.raises(DeclarationError, match=message):
+        CodePrior(program)
+
+
+# Learned priors
+
+
+class Bare(nn.Module):
+    """A layer without batch norm, so that an image's cost depends on that image alone."""
+
+    def __init__(self, inputs, outputs, shape=None):
+        super().__init__()
+        self.linear, self.shape = nn.Linear(inputs, outputs), shape
+
+    def forward(self, inputs):
+        out = self.linear(inputs.flatten(1))
+        return out.sigmoid().unflatten(1, self.shape) if self.shape else out
+
+
+def bare(image_shape, inputs):
+    return Pair(Bare(inputs, 64, image_shape), Bare(64, 8), 8)
+
+
+def learning(program, **options):
+    torch.manual_seed(4)
+    gan = InfoGAN(program, (1, 8, 8), noise=0, networks=bare, **options)
+    # Batch norm of Q's hidden layer couples images.
+    gan.posterior.hidden = nn.Linear(8, 128)
+    return gan.train()
+
+
+def cost(gan, codes):
+    """What the generator's step minimises, image by image, from its definition."""
+    images = gan.decode(torch.zeros(len(codes["digit"]), 0), codes)
+    features = gan.trunk(images)
+    posterior = gan.posterior(features)
+    scored = scores(gan.prior, posterior, codes)
+    info = sum(gan.information_weights[name] * score for name, score in scored.items())
+    return -gan.discriminator(features).sigmoid().log().squeeze(-1) - info
+
+
+def test_the_gradient_of_a_learned_prior_is_that_of_the_expectation():
+    """Against Σ p(c) cost(c), which a sum over the categories gives exactly."""
+
+    class Categories(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor([1.0, 0.0, -1.0]))
+
+        def forward(self):
+            pyro.sample("digit", dist.Categorical(logits=self.logits))
+
+    gan = learning(Categories())
+    logits = gan.prior.program.program.logits
+    every = {"digit": torch.arange(3)}
+    exact = (logits.softmax(0) * cost(gan, every)).sum()
+    (truth,) = torch.autograd.grad(exact, logits)
+    step = Step(gan, rates=Rates(0.0, 0.0))
+    found = []
+    for _ in range(400):
+        step.update_generator(64)
+        found.append(logits.grad.clone())
+    found = torch.stack(found)
+    error = found.std(0) / math.sqrt(len(found))
+    assert ((found.mean(0) - truth).abs() <= 4 * error).all()
+    # The test can tell: the gradient that backpropagation alone gives is another.
+    pathwise = -(logits.log_softmax(0).softmax(0) * cost(gan, every).detach()).sum()
+    assert (truth.abs() > 8 * error).any(), pathwise
+
+
+def test_a_reparameterised_prior_gets_its_gradient_by_backpropagation():
+    gan = learning(Learned(), information_weights={"digit": 0.0})
+    program = gan.prior.program.program
+    step = Step(gan, rates=Rates(0.0, 0.0))
+    found = []
+    for _ in range(400):
+        step.update_generator(64)
+        found.append(program.centre.grad.clone())
+    found = torch.stack(found)
+
+    # By quadrature over both codes.
+    grid = torch.linspace(-2.5, 2.5, 401)
+    digit = torch.arange(3).repeat_interleave(401)
+    values = {"digit": digit, "slant": 0.3 + grid.repeat(3)}
+
+    def expected(centre):
+        moved = values | {"slant": values["slant"] + (centre - 0.3)}
+        weight = dist.Normal(0.0, 0.5).log_prob(grid).exp().repeat(3) * (grid[1] - grid[0])
+        with torch.no_grad():
+            program.centre.fill_(centre)
+            total = (program.logits.softmax(0)[digit] * weight * cost(gan, moved)).sum()
+            program.centre.fill_(0.3)
+        return total.item()
+
+    truth = (expected(0.4) - expected(0.2)) / 0.2
+    error = found.std().item() / math.sqrt(len(found))
+    assert abs(found.mean().item() - truth) <= 4 * error + 1e-3
+    assert abs(truth) > 4 * error
+
+
+def test_a_learned_prior_moves_with_the_generator_alone():
+    gan = InfoGAN(Learned(), (1, 8, 8), noise=2).train()
+    step = Step(gan)
+    before = {name: value.clone() for name, value in gan.prior.named_parameters()}
+    assert len(before) == 2
+    step.update_discriminator(torch.rand(8, 1, 8, 8))
+    for name, value in gan.prior.named_parameters():
+        assert torch.equal(value, before[name])
+    step.update_generator(8)
+    for name, value in gan.prior.named_parameters():
+        assert not torch.equal(value, before[name]), name
+
+
+def test_a_learned_prior_goes_by_the_game_alone_where_the_bound_stays_out():
+    """With L_I kept out of the generator the prior's gradient does not feel λ."""
+
+    def gradient(weight):
+        gan = learning(Learned(), information_weights={"digit": weight, "slant": weight})
+        step = Step(gan, Objective(info_updates_generator=False), Rates(0.0, 0.0))
+        torch.manual_seed(0)
+        step.update_generator(64)
+        return gan.prior.program.program.logits.grad
+
+    torch.testing.assert_close(gradient(0.1), gradient(10.0))
+
+
+def test_the_entropy_of_a_learned_prior_is_the_present_one():
+    gan = InfoGAN(Learned(), (1, 8, 8), noise=2)
+    before = gan.entropies["digit"]
+    scale = unit(gan.prior.sites["slant"])
+    with torch.no_grad():
+        gan.prior.program.program.logits.zero_()
+        gan.prior.program.program.centre.fill_(5.0)
+    assert before < gan.entropies["digit"] == pytest.approx(math.log(3))
+    # The encoding keeps its scale, or a prior could not learn to move.
+    assert unit(gan.prior.sites["slant"]) == scale
+
+
+def test_a_learned_prior_is_saved_with_the_networks(tmp_path):
+    gan = InfoGAN(Learned(), (1, 8, 8), noise=2)
+    with torch.no_grad():
+        gan.prior.program.program.logits.copy_(torch.tensor([3.0, 2.0, 1.0]))
+    gan.save(tmp_path / "gan.pt")
+    again = InfoGAN(Learned(), (1, 8, 8), noise=2).restore(tmp_path / "gan.pt")
+    assert again.prior.program.program.logits.tolist() == [3.0, 2.0, 1.0]
+    with pytest.raises(DeclarationError, match="restore"):
+        InfoGAN.load(tmp_path / "gan.pt")
+    with pytest.raises(RunError, match="program"):
+        InfoGAN(dependent, (1, 8, 8), noise=2).restore(tmp_path / "gan.pt")
+
+
+def test_straight_through_categories_learn_by_backpropagation():
+    class Relaxed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.zeros(3))
+
+        def forward(self):
+            pyro.sample("kind", dist.OneHotCategoricalStraightThrough(logits=self.logits))
+
+    gan = InfoGAN(
+        Relaxed(), (1, 8, 8), noise=2, posterior={"kind": families.OneHotCategorical}
+    ).train()
+    codes = gan.prior.draw(5)
+    assert codes["kind"].requires_grad
+    Step(gan).update_generator(8)
+    assert gan.prior.program.program.logits.abs().sum() > 0
