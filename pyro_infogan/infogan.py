@@ -4,6 +4,7 @@
 same code sites from Q. Both are ordinary Pyro programs.
 """
 
+import copy
 import math
 import operator
 from collections.abc import Iterator, Mapping
@@ -102,7 +103,8 @@ class InfoGAN(nn.Module):
     def from_experiment(cls, experiment: Experiment) -> Self:
         """An untrained InfoGAN, as the experiment declares it."""
         return cls(
-            experiment.codes,
+            # A copy, since a program with parameters is trained, and a declaration is not.
+            copy.deepcopy(experiment.codes),
             experiment.image_shape,
             noise=experiment.noise,
             posterior=experiment.posterior,

@@ -21,10 +21,11 @@ from .element import (
 )
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
-from .programs import NOISE, PLATE, Entropy
+from .programs import NOISE, PIXELS, PLATE, Entropy
 
 __all__ = [
     "NOISE",
+    "PIXELS",
     "PLATE",
     "CodePrior",
     "Declaration",

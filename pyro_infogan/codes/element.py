@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+_HELD = "__CF"
+
+
 def support(prior: Distribution) -> constraints.Constraint:
     """Where a prior may put its draws.
 
@@ -68,13 +71,21 @@ def sample(site: str, distribution: Distribution) -> Tensor:
 
 
 def traced(program: Callable, *args: Any) -> dict[str, dict[str, Any]]:
-    """Sample sites of one run of a program by name, and those of parameters, but no plates."""
+    """Sample sites of one run of a program by name, and those of parameters, but no plates.
+
+    A site that ``poutine.do`` holds has the held value.
+    """
     nodes = cast(Mapping[str, Any], poutine.trace(program).get_trace(*args).nodes)
-    return {
+    sites = {
         name: site
         for name, site in nodes.items()
         if site["type"] in ("sample", "param") and not site_is_subsample(site)
     }
+    # ``do`` splits a site: its draw keeps the name, and the value that the program goes on with is
+    # under a mangled one.
+    for name in [name for name in sites if name.endswith(_HELD)]:
+        sites[name.removesuffix(_HELD)] = sites.pop(name)
+    return sites
 
 
 def element_of(prior: Any) -> Any:

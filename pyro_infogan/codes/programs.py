@@ -21,6 +21,7 @@ from .joint import Marginal
 
 __all__ = [
     "NOISE",
+    "PIXELS",
     "PLATE",
     "CodeProgram",
     "Dependent",
@@ -34,6 +35,9 @@ NOISE = "noise"
 """Site of the incompressible noise z."""
 PLATE = "images"
 """Plate over the images of a batch."""
+PIXELS = "pixels"
+"""Site of observed images."""
+RESERVED = (NOISE, PLATE, PIXELS)
 
 _ENTROPY_DRAWS = 100_000
 # Draws that tell whether a site of a program depends on others, and what its marginal is.
@@ -83,11 +87,11 @@ def _checked_name(name: object) -> str:
             expected="a name that is a Python identifier and does not begin with an underscore",
             fix='Use letters, digits and underscores, such as "slant".',
         )
-    if name in (NOISE, PLATE):
+    if name in RESERVED:
         raise DeclarationError(
             what,
             got=repr(name),
-            expected=f"a name other than {NOISE!r} and {PLATE!r}, which the programs use",
+            expected=f"a name other than {', '.join(map(repr, RESERVED))}, which the programs use",
             fix="Rename the code.",
         )
     return name

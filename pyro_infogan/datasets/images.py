@@ -49,6 +49,10 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.images)
 
+    def subset(self, indices: Tensor) -> "ImageSet":
+        """The images at ``indices`` (k,), with their labels."""
+        return ImageSet(self.images[indices], self.labels[indices])
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (C, H, W) as floats in [0, 1], and its label."""
         return scaled(self.images[index]), self.labels[index]

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch.distributions import Distribution
-
+from ..codes import Declaration, Key
 from ..errors import DeclarationError
-from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, families
+from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates
 from . import networks as nets
 
 __all__ = ["Experiment", "load_file"]
@@ -26,12 +25,13 @@ class Experiment:
     """What to train, on what, and how.
 
     Attributes:
-        codes: a Pyro distribution for each code.
+        codes: a Pyro distribution for each code, or a Pyro program that samples them; every run of
+            a module starts from the parameters it has here.
         image_shape: (channels, height, width).
         data: ``data(train=True)`` gives the images to train on, ``data(train=False)`` those to
             evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
         noise: size of the incompressible noise z.
-        posterior: families for codes that are not to have their default.
+        posterior: families for codes that are not to have their default, or a guide.
         information_weights: λ for codes that are not to have their default.
         networks: builds generator and trunk.
         objective: the terms of the game.
@@ -40,12 +40,12 @@ class Experiment:
         batch_size: images in each.
     """
 
-    codes: Mapping[str, Distribution]
+    codes: Declaration
     image_shape: tuple[int, int, int]
     data: Callable[..., Any]
     noise: int = 62
-    posterior: Mapping[str, families.Family] = field(default_factory=dict)
-    information_weights: Mapping[str, float] = field(default_factory=dict)
+    posterior: Chosen = field(default_factory=dict)
+    information_weights: Mapping[str, float] | Mapping[Key, float] = field(default_factory=dict)
     networks: nets.Networks = nets.for_shape
     objective: Objective = INFOGAN
     rates: Rates = PAPER_RATES
@@ -71,7 +71,9 @@ class Experiment:
     @property
     def summary(self) -> str:
         """The codes in one line."""
-        return ", ".join(f"{name} ~ {prior}" for name, prior in self.codes.items())
+        if isinstance(self.codes, Mapping):
+            return ", ".join(f"{name} ~ {prior}" for name, prior in self.codes.items())
+        return f"the program {getattr(self.codes, '__name__', type(self.codes).__name__)}"
 
 
 def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
