@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 from functools import partial
 
 import pyro
@@ -55,6 +57,8 @@ PAIRS = [
     ),
     (dist.Dirichlet(torch.ones(3)), families.Dirichlet),
     (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.Dirichlet),
+    (UNIFORM, families.Zuko),
+    (dist.Normal(torch.zeros(2, 2), 3.0).to_event(2), families.Zuko),
     (dist.VonMises(0.0, 1.0), families.VonMises),
     (dist.VonMises(0.0, torch.ones(2)).to_event(1), families.VonMises),
 ]
@@ -315,3 +319,18 @@ def test_families_that_do_not_fit_are_refused(prior, family, says):
 def test_a_family_for_no_code_is_refused():
     with pytest.raises(DeclarationError, match="'slnat'"):
         InfoGAN({"slant": UNIFORM}, (1, 8, 8), posterior={"slnat": families.Normal})
+
+
+def test_zuko_leaves_validation_on():
+    """Importing it turns torch's validation off, for every distribution of the process."""
+    code = """
+import pyro.distributions as dist, torch
+from pyro_infogan import families
+families.Zuko(dist.Normal(0.0, 1.0), 4)
+try:
+    torch.distributions.Normal(0.0, -1.0)
+except ValueError:
+    print("validated")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "validated"

@@ -170,7 +170,7 @@ def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
     if isinstance(posterior, dist.MixtureSameFamily):
         _, parts = parameters(posterior.component_distribution)
         return name, {"weights": posterior.mixture_distribution.probs, **parts}
-    if isinstance(posterior, dist.TransformedDistribution | GuidePosterior):
+    if isinstance(posterior, dist.TransformedDistribution) or not posterior.arg_constraints:
         with seeded(0):
             draws = posterior.sample((1_000,))
         return name, {"mean": draws.mean(0), "stddev": draws.std(0)}

@@ -20,6 +20,7 @@ from ...codes import base_support, is_angle
 from ...errors import DeclarationError
 from .bounded import Beta, Dirichlet, LogitNormal, Spline, TruncatedNormal, VonMises
 from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .flows import Zuko
 from .head import Head
 from .real import FixedNormal, Laplace, MixtureOfNormals, MultivariateNormal, Normal, StudentT
 
@@ -41,6 +42,7 @@ __all__ = [
     "StudentT",
     "TruncatedNormal",
     "VonMises",
+    "Zuko",
     "default",
 ]
 

@@ -21,6 +21,12 @@ def positive(raw: Tensor) -> Tensor:
     return raw.clamp(max=_MAX_LOG).exp()
 
 
+def keep_unit(module: nn.Module, prior: Distribution) -> None:
+    """Give a module the prior's centre and scale, which follow it across devices."""
+    for name, value in zip(("centre", "scale"), unit(prior), strict=True):
+        module.register_buffer(name, value.clone(), persistent=False)
+
+
 class Head(nn.Module):
     """A linear layer, its output read as ``size`` numbers for each element of a vector code."""
 
@@ -45,6 +51,4 @@ class UnitHead(Head):
 
     def __init__(self, prior: Distribution, features: int, size: int) -> None:
         super().__init__(features, prior.event_shape, size)
-        centre, scale = unit(prior)
-        self.register_buffer("centre", centre.clone(), persistent=False)
-        self.register_buffer("scale", scale.clone(), persistent=False)
+        keep_unit(self, prior)
