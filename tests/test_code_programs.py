@@ -177,26 +177,6 @@ def test_both_routes_score_a_dependent_prior_alike():
         torch.testing.assert_close(score, traced, atol=1e-5, rtol=1e-5)
 
 
-def test_the_scores_of_a_dependent_pair_sum_to_its_information():
-    """b ~ Bernoulli(½), c | b ~ N(±1, 1), x = (b, c + N(0, 1)): I is known, code by code."""
-
-    def program():
-        b = pyro.sample("b", dist.Bernoulli(0.5))
-        pyro.sample("c", dist.Normal(2 * b - 1, 1.0))
-
-    prior = CodePrior(program)
-    codes = prior.draw(50_000)
-    x = codes["c"] + torch.randn(50_000)
-    exact = {
-        "b": dist.Bernoulli(logits=100 * (2 * codes["b"] - 1)),
-        "c": dist.Normal((x + 2 * codes["b"] - 1) / 2, 0.5**0.5),
-    }
-    score = torch.stack(list(scores(prior, exact, codes).values())).sum(0)
-    truth = math.log(2) + 0.5 * math.log(2)
-    error = score.std().item() / math.sqrt(50_000)
-    assert abs(score.mean().item() - truth) <= 4 * error
-
-
 def sites_that_change():
     if torch.rand(()) < 0.5:
         pyro.sample("extra", dist.Normal(0.0, 1.0))

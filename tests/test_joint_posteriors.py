@@ -12,7 +12,8 @@ from torch import nn
 from pyro_infogan import InfoGAN, families
 from pyro_infogan.codes import CodePrior
 from pyro_infogan.errors import DeclarationError
-from pyro_infogan.inference import Information, Posterior, Step, log_probs, scores
+from pyro_infogan.evaluation import channels
+from pyro_infogan.inference import Posterior, Step, log_probs
 
 CODES = {
     "digit": dist.Categorical(torch.ones(3)),
@@ -111,28 +112,16 @@ def test_a_guide_is_a_distribution_over_all_codes(guided):
     assert list(guided.information(50)) == list(CODES)
 
 
-def test_a_correlated_posterior_is_where_the_factored_one_fails():
-    """x = a + b + N(0, σ²): the exact posterior has the whole of I, the best factored one less."""
+def test_a_factored_posterior_loses_the_total_correlation():
+    """Marginals of the exact posterior of x = a + b + N(0, σ²)."""
     noise, n = 0.3, 50_000
-    prior = CodePrior({"a": dist.Normal(0.0, 1.0), "b": dist.Normal(0.0, 1.0)})
-    codes = prior.draw(n)
-    x = codes["a"] + codes["b"] + noise * torch.randn(n)
-    truth = 0.5 * math.log(1 + 2 / noise**2)
-    covariance = torch.eye(2) - torch.ones(2, 2) / (2 + noise**2)
-    mean = (x / (2 + noise**2)).unsqueeze(-1).expand(n, 2)
-    exact = {("a", "b"): dist.MultivariateNormal(mean, covariance)}
-    score = scores(prior, exact, codes)["a", "b"]
-    entropies = prior.entropy()
-    info = Information.of(score, entropies["a"])
-    assert abs(info.bound - truth) <= 4 * info.error
-    # Marginals of the same posterior lose its total correlation.
-    deviation = covariance[0, 0].sqrt()
-    factored = {name: dist.Normal(mean[:, 0], deviation) for name in ("a", "b")}
-    lost = torch.stack(list(scores(prior, factored, codes).values())).sum(0)
-    correlation = -0.5 * torch.logdet(covariance) + covariance[0, 0].log()
-    error = lost.std().item() / math.sqrt(n)
-    assert abs(lost.mean().item() - (truth - correlation.item())) <= 4 * error
+    channel, total = channels.correlated_pair(noise), 2 + noise**2
+    deviation = math.sqrt(1 - 1 / total)
+    factored = channel.bound(n, lambda x: dict.fromkeys("ab", dist.Normal(x / total, deviation)))
+    covariance = torch.eye(2) - torch.ones(2, 2) / total
+    correlation = 2 * math.log(deviation) - 0.5 * torch.logdet(covariance).item()
     assert correlation > 0.9
+    assert abs(factored.bound - (channel.information - correlation)) <= 4 * factored.error
 
 
 def test_a_box_of_codes_takes_families_of_intervals():
