@@ -82,12 +82,12 @@ class Train(Command):
 
 @dataclass(kw_only=True)
 class Evaluate(Command):
-    """Measure L_I, and the categories against the labels of the test images, into report.json."""
+    """Measure L_I, Q's calibration, and categories against the test labels, into report.json."""
 
     run: Positional[Path]
     """run folder"""
     draws: int = 10_000
-    """generated images for L_I"""
+    """generated images for L_I and the calibration"""
     seed: int = 0
     """of those draws"""
 
@@ -112,7 +112,7 @@ class Evaluate(Command):
 
 @dataclass(kw_only=True)
 class Figures(Command):
-    """Draw the paper's figures of a run: bound, traversals and samples, as PNG files."""
+    """Draw a run's bound, traversals, samples and calibration, as PNG files."""
 
     run: Positional[Path]
     """run folder"""
@@ -122,9 +122,9 @@ class Figures(Command):
     """of noise and codes"""
 
     def __call__(self) -> None:
-        """Write bound.png, samples.png and traverse-<code>.png into the run folder."""
+        """Write bound.png, samples.png, calibration.png and traverse-<code>.png into the folder."""
         from . import figures
-        from .evaluation import clusterings
+        from .evaluation import calibrate, clusterings
         from .runs import Run
 
         run, gan = _load(self)
@@ -140,6 +140,8 @@ class Figures(Command):
         curves = figures.bound(run.metrics(), gan.entropies, lines)
         figures.write(curves, run.folder / "bound.png")
         figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
+        calibration = figures.calibration(calibrate(gan, seed=self.seed))
+        figures.write(calibration, run.folder / "calibration.png")
         for name, element, label in figures.traversals(gan):
             figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
             figures.write(figure, run.folder / f"traverse-{label}.png")

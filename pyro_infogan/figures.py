@@ -6,20 +6,31 @@ from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
+import scipy.stats
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .codes import Key, element_of, is_angle, label, unit
 from .errors import DataError
-from .evaluation import Clustering
+from .evaluation import Calibration, Clustering
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
 
-__all__ = ["bound", "confusion", "samples", "sheet", "traversals", "traverse", "write"]
+__all__ = [
+    "bound",
+    "calibration",
+    "confusion",
+    "samples",
+    "sheet",
+    "traversals",
+    "traverse",
+    "write",
+]
 
 _DPI = 160
+_BAND = {"color": "0.85", "lw": 0}
 
 
 def _new(width: float, height: float) -> Figure:
@@ -207,6 +218,81 @@ def confusion(clustering: Clustering, name: str) -> Figure:
     axes.set_title(f"accuracy {clustering.accuracy:.4f}", fontsize="medium")
     axes.tick_params(length=0)
     return figure
+
+
+def calibration(calibrations: Mapping[str, Calibration]) -> Figure:
+    """Whether Q is as often right as it says, one column a code.
+
+    Above, how often the true code had each rank among draws of Q, in at most 20 bins; or how often
+    the most probable category had each probability. Below, how often Q's central intervals held the
+    true code, or the most probable category was it, against the level that Q gives. A calibrated Q
+    has 95 % of its bins and points within the grey bands; below the diagonal Q is over-confident. A
+    Q that lies to one side of the truth slopes above, and may not show below.
+
+    Args:
+        calibrations: of each code, from ``calibrate``, or of a report.
+
+    Raises:
+        DataError: for none.
+    """
+    if not calibrations:
+        raise DataError("calibrations", got="none", expected="one a code", fix="Use calibrate.")
+    columns = len(calibrations)
+    figure = _new(1.9 * columns + 0.4, 4.0)
+    above, below = figure.subplots(2, columns, squeeze=False)
+    for top, bottom, (name, found) in zip(above, below, calibrations.items(), strict=True):
+        top.set_title(name, fontsize="medium")
+        _histogram(top, found)
+        _reliability(bottom, found)
+    above[0].set_ylabel("images")
+    below[0].set_ylabel("share of true codes")
+    for axes in figure.axes:
+        axes.tick_params(labelsize=7)
+        axes.xaxis.label.set_fontsize(8)
+        axes.yaxis.label.set_fontsize(8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _within(counts: Any, chances: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Where 95 % of binomial counts lie."""
+    low, high = scipy.stats.binom.interval(0.95, counts, chances)
+    return low, high
+
+
+def _histogram(axes: Any, found: Calibration) -> None:
+    """Counts of ranks or confidences, as shares of the axis from 0 to 1."""
+    counts, shares = found.histogram()
+    edges = np.append(0.0, shares.cumsum())
+    if found.statistic == "rank":
+        low, high = _within(counts.sum(), shares)
+        axes.stairs(high, edges, baseline=low, fill=True, **_BAND)
+    axes.stairs(counts, edges, color="C0", lw=1.2)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("rank / draws of Q" if found.statistic == "rank" else "confidence")
+
+
+def _reliability(axes: Any, found: Calibration) -> None:
+    """Observed against nominal levels."""
+    nominal, observed = np.array(found.nominal), np.array(found.observed)
+    images = sum(found.counts)
+    trials = images if found.statistic == "rank" else np.array(list(filter(None, found.counts)))
+    low, high = (end / trials for end in _within(trials, nominal))
+    if found.statistic == "rank":
+        axes.fill_between(nominal, low, high, **_BAND)
+    else:
+        # Bins are apart: each has a band of its own.
+        axes.bar(nominal, high - low, 0.03, low, **_BAND)
+    axes.plot([0, 1], [0, 1], color="0.5", ls=":", lw=1)
+    axes.plot(nominal, observed, "-" if found.statistic == "rank" else "o", ms=2.5, lw=1.2)
+    lines = [f"gap {found.gap:.3f}", f"p = {found.p_value:.2g}"]
+    if found.leak:
+        lines.append(f"leak {found.leak:.3f}")
+    axes.text(0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("level of Q's interval" if found.statistic == "rank" else "confidence")
 
 
 def _enumerable(gan: InfoGAN, name: str) -> bool:

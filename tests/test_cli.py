@@ -88,6 +88,7 @@ def test_evaluate(trained, capsys):
     assert call("evaluate", trained, "--draws", 50) == 0
     report = json.loads((trained / "report.json").read_text())
     assert set(report["information"]) == {"digit", "slant", "style"}
+    assert set(report["calibration"]) == {"digit", "slant", "style[0]", "style[1]"}
     assert report["images"] == 40
     assert "accuracy" in capsys.readouterr().out
     assert size(trained / "confusion-digit.png")[0] > 100
@@ -98,6 +99,7 @@ def test_figures(trained):
     names = {path.name for path in trained.glob("*.png")}
     assert {
         "bound.png",
+        "calibration.png",
         "samples.png",
         "traverse-digit.png",
         "traverse-slant.png",

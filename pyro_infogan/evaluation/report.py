@@ -11,6 +11,7 @@ from ..datasets import ImageSet
 from ..inference import Information
 from ..infogan import InfoGAN
 from ..randomness import seeded
+from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
 
 __all__ = ["Report", "clusterings", "evaluate"]
@@ -22,12 +23,14 @@ class Report:
 
     Attributes:
         information: L_I of each code in nats, with its error and H(c).
+        calibration: whether Q is as often right as it says, of each number of each code.
         clustering: agreement with the labels, of each code that takes categories.
         images: how many images the clustering was measured on.
-        draws: how many generated images the bound was measured on.
+        draws: how many generated images the bound was measured on, and the calibration on as many.
     """
 
     information: dict[Key, Information]
+    calibration: dict[str, Calibration]
     clustering: dict[str, Clustering]
     images: int
     draws: int
@@ -40,6 +43,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"L_I({label(key)}) = {info}" for key, info in self.information.items()]
+        lines += [f"calibration of {name}: {found}" for name, found in self.calibration.items()]
         lines += [
             f"{name}: accuracy {found.accuracy:.4f}, NMI {found.nmi:.4f}, ARI {found.ari:.4f} "
             f"on {self.images} images"
@@ -51,12 +55,12 @@ class Report:
 def evaluate(
     gan: InfoGAN, dataset: ImageSet | Tensor | None = None, draws: int = 10_000, seed: int = 0
 ) -> Report:
-    """Measure the bound on generated images, and the categories on labelled ones.
+    """Measure bound and calibration on generated images, and the categories on labelled ones.
 
     Args:
         gan: a trained InfoGAN.
         dataset: held-out images with labels, for the clustering; without labels there is none.
-        draws: generated images for the bound.
+        draws: generated images for the bound, and for the calibration.
         seed: of those draws; the caller's random state is left as it was.
 
     Raises:
@@ -64,9 +68,10 @@ def evaluate(
     """
     with seeded(seed, gan.device):
         information = gan.information(draws)
+    calibration = calibrate(gan, draws, seed=seed)
     clustering = clusterings(gan, dataset)
     images = len(dataset) if clustering and dataset is not None else 0
-    return Report(information, clustering, images, draws)
+    return Report(information, calibration, clustering, images, draws)
 
 
 def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Clustering]:
