@@ -56,10 +56,9 @@ class Zuko(nn.Module):
         flow: Callable[[int, int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        flow = flow or _zuko().flows.NSF
-        numbers = max(prior.event_shape.numel(), 1)
+        build: Callable[[int, int], nn.Module] = flow or _zuko().flows.NSF
         self.vector = tuple(prior.event_shape)
-        self.flow = flow(numbers, features)
+        self.flow = build(prior.event_shape.numel(), features)
         keep_unit(self, prior)
 
     def forward(self, features: Tensor) -> Distribution:
