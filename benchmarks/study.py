@@ -1,6 +1,6 @@
 """What moves the accuracy on MNIST: one change at a time, as experiments.
 
-    python benchmarks/seeds.py benchmarks/study.py:affine
+    python benchmarks/seeds.py benchmarks/study.py:strokes
 
 RESULTS.md has what they gave.
 """
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pyro_infogan import Affine, Invariance, Objective, Rates, families
+from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, families
 from pyro_infogan.models.mnist import mnist, mnist_paper
 from pyro_infogan.models.networks import Networks, Pair, initialise, paper_mnist
 
 
-def distorted(share: float) -> Objective:
-    """The objective of ``mnist`` without its strokes, and with a share of it."""
-    return Objective(invariance=Invariance(Affine(), codes=("digit",), share=share))
+def distorted(distort: Callable[[Tensor], Tensor], share: float = 1.0) -> Objective:
+    """The objective of ``mnist`` with another distortion, or a share of it."""
+    return Objective(invariance=Invariance(distort, codes=("digit",), share=share))
 
 
 def floored(floor: float) -> dict:
@@ -85,8 +85,9 @@ def torch_initialised(image_shape: tuple[int, int, int], inputs: int) -> Pair:
 
 
 # With invariance: which distortions, and how much of them.
-affine = replace(mnist, objective=distorted(share=1.0))
-affine_half = replace(mnist, objective=distorted(share=0.5))
+strokes = replace(mnist, objective=distorted(Chain((Strokes(), Affine()))))
+affine = replace(mnist, objective=distorted(Affine()))
+affine_half = replace(mnist, objective=distorted(Affine(), share=0.5))
 
 # The paper's objective alone, with another setting.
 noise_16 = replace(mnist_paper, noise=16)
