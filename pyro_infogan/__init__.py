@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, figures
+    from . import datasets, figures, inversion
     from .errors import InfoGANError
     from .evaluation import evaluate
     from .inference import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "datasets": ".datasets",
     "figures": ".figures",
+    "inversion": ".inversion",
     "families": ".inference.families",
     "InfoGANError": ".errors",
     "evaluate": ".evaluation",
@@ -60,6 +61,7 @@ __all__ = [
     "evaluate",
     "families",
     "figures",
+    "inversion",
     "train",
 ]
 

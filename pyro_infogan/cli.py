@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# Images side by side in a picture of reconstructions.
+_COLUMNS = 10
+
 
 @dataclass(kw_only=True)
 class Command:
@@ -214,6 +217,71 @@ class Infer(Command):
 
 
 @dataclass(kw_only=True)
+class Reconstruct(Command):
+    """Explain images by the generator: codes that Q starts and the pixels refine, as JSON lines."""
+
+    run: Positional[Path]
+    """run folder"""
+    images: Positional[tuple[Path, ...]]
+    """image files; they are converted to the run's size and channels"""
+    scale: float = 0.1
+    """standard deviation of a pixel about the generated one, where pixels go from 0 to 1"""
+    steps: int = 300
+    """updates of each fit"""
+    candidates: int = 10
+    """how many values of the discrete codes are tried for each image"""
+    seed: int = 0
+    """of the draws"""
+    out: Path = Path("reconstructions.png")
+    """PNG file to write: each image above its reconstruction"""
+
+    def __call__(self) -> None:
+        """Write the picture, and one line each: file, codes, probabilities, and error."""
+        import json
+
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        from .datasets import read_image
+        from .figures import sheet
+        from .images import scaled
+        from .inversion import refine
+        from .randomness import seeded
+        from .runs import replace
+
+        if not self.images:
+            raise DataError(
+                "reconstruct", got="no image", expected="one or more files", fix="Name them."
+            )
+        _check_seed(self.seed)
+        _, gan = _load(self)
+        images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
+        with seeded(self.seed, gan.device):
+            found = refine(gan, images, self.scale, self.steps, candidates=self.candidates)
+        originals, reconstructed = scaled(images), found.images.cpu()
+        columns = min(_COLUMNS, len(images))
+        rows = [
+            sheet(row, columns)
+            for pair in zip(originals.split(columns), reconstructed.split(columns), strict=True)
+            for row in pair
+        ]
+        grid = (np.concatenate(rows) * 255).round().astype("uint8")
+        replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
+        errors = (originals - reconstructed).square().mean((1, 2, 3)).sqrt().tolist()
+        for index, path in enumerate(self.images):
+            line = {
+                "image": str(path),
+                "codes": {name: value[index].tolist() for name, value in found.codes.items()},
+                "posterior": {
+                    name: value[index].tolist() for name, value in found.posterior.items()
+                },
+                "rmse": errors[index],
+            }
+            print(json.dumps(line))
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -231,6 +299,7 @@ Commands = (
     | Annotated[Figures, subcommand("figures")]
     | Annotated[Sample, subcommand("sample")]
     | Annotated[Infer, subcommand("infer")]
+    | Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 

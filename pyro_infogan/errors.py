@@ -4,7 +4,7 @@ Every error a user can cause is an :class:`InfoGANError`; anything else that esc
 a defect of it.
 """
 
-from typing import Any, Self
+from typing import Any, Self, overload
 
 __all__ = [
     "DataError",
@@ -20,7 +20,8 @@ class InfoGANError(Exception):
     """Base of the library's errors.
 
     Args:
-        what: what was being read, such as ``"code 'digit'"``.
+        what: what was being read, such as ``"code 'digit'"``; or, alone, the whole text, as pickle
+            and Pyro's tracer build an error anew.
         got: what came.
         expected: what would have been accepted.
         fix: one sentence that says what to do.
@@ -30,8 +31,15 @@ class InfoGANError(Exception):
         batch_size: got 1, expected at least 2. Raise it.
     """
 
-    def __init__(self, what: str, *, got: object, expected: object, fix: str) -> None:
-        super().__init__(f"{what}: got {got}, expected {expected}. {fix}")
+    @overload
+    def __init__(self, what: str, *, got: object, expected: object, fix: str) -> None: ...
+
+    @overload
+    def __init__(self, what: str) -> None: ...
+
+    def __init__(self, what: str, **said: object) -> None:
+        text = "{what}: got {got}, expected {expected}. {fix}"
+        super().__init__(text.format(what=what, **said) if said else what)
 
     def within(self, place: str) -> Self:
         """The same error, told as one inside ``place``."""

@@ -1,16 +1,17 @@
 """InfoGAN: networks seen as two Pyro programs.
 
 ``gan.model(n)`` samples noise and codes and generates images; ``gan.guide(images)`` samples the
-same code sites from Q. Both are ordinary Pyro programs.
+same code sites from Q. Both are ordinary Pyro programs. ``gan.observed(scale)`` is the model again,
+as a program that explains given images.
 """
 
 import copy
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -18,9 +19,22 @@ import torch
 from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.func import functional_call
 
 from . import runs
-from .codes import NOISE, PLATE, CodePrior, Declaration, Entropy, Key, label, names_of, sample
+from .codes import (
+    NOISE,
+    PIXELS,
+    PLATE,
+    CodePrior,
+    Declaration,
+    Entropy,
+    Key,
+    label,
+    names_of,
+    sample,
+    traced,
+)
 from .descriptions import OPAQUE, describe, find, matches, named, opaque, restore
 from .devices import usable_device
 from .errors import DataError, DeclarationError, RunError, checked_count
@@ -125,7 +139,7 @@ class InfoGAN(nn.Module):
 
     def _check_networks(self) -> None:
         """Refuse networks that do not fit the declaration, before they fail in training."""
-        with torch.no_grad(), _evaluating(self), seeded(0):
+        with torch.no_grad(), evaluating(self), seeded(0):
             try:
                 images = self.decode(*self.draw(2))
                 found = tuple(images.shape), tuple(self.trunk(images.to(self.dtype)).shape)
@@ -214,7 +228,8 @@ class InfoGAN(nn.Module):
 
     # The two programs
 
-    def _noise_prior(self) -> Distribution:
+    def noise_prior(self) -> Distribution:
+        """U(−1, 1) of each number of z, with empty batch shape."""
         edge = torch.ones(self.noise, device=self.device, dtype=self.dtype)
         return dist.Uniform(-edge, edge, validate_args=False).to_event(1)
 
@@ -233,7 +248,7 @@ class InfoGAN(nn.Module):
         """
         checked_count("n", n, least=1)
         with pyro.plate(PLATE, n):
-            noise = sample(NOISE, self._noise_prior())
+            noise = sample(NOISE, self.noise_prior())
             codes = self.prior()
             batch = _batch_of_plates()
         # A site that is conditioned or held may have any value at all.
@@ -254,6 +269,66 @@ class InfoGAN(nn.Module):
                 fix="Give one row of noise for each image.",
             )
         return fitted
+
+    def observed(self, scale: float) -> Callable[[Tensor], Tensor]:
+        """The generative program of given images: what Pyro's inference takes beyond Q.
+
+        The same sites as :meth:`model`, in a plate over the images, and beside them ``pixels`` ~
+        Normal(G(z, c), scale), observed. The generator runs in evaluation mode, and no gradient
+        reaches the weights of generator or prior.
+
+        Categories may be enumerated. Where a continuous code depends on one, condition the category
+        before Hamiltonian Monte Carlo: Pyro would give every category a code of its own. The guide
+        has no noise: beside it, draw that from its prior with
+        ``poutine.block(gan.observed(scale), hide=["noise"])``. :mod:`pyro_infogan.inversion` does
+        the common things.
+
+        Args:
+            scale: standard deviation of a pixel about the generated one, in the images' units: how
+                far the generator is trusted.
+
+        Returns:
+            A program of images (n, C, H, W), which gives the generated ones.
+
+        Raises:
+            DataError: for a scale that is not a positive number; when called, for images of another
+                shape, type or range.
+
+        Example:
+            Hamiltonian Monte Carlo over noise and slant, with the digits summed out by Pyro:
+
+            >>> from pyro.infer import MCMC, NUTS
+            >>> codes = {"digit": dist.Categorical(torch.ones(3)), "slant": dist.Uniform(-1.0, 1.0)}
+            >>> gan = InfoGAN(codes, image_shape=(1, 8, 8), noise=2)
+            >>> kernel = NUTS(gan.observed(scale=0.1), max_tree_depth=3)
+            >>> mcmc = MCMC(kernel, num_samples=4, warmup_steps=4, disable_progbar=True)
+            >>> mcmc.run(gan.generate(5))
+            >>> {name: tuple(draws.shape) for name, draws in mcmc.get_samples().items()}
+            {'noise': (4, 5, 2), 'slant': (4, 5)}
+        """
+        scale = checked_scale(scale)
+
+        def program(images: Tensor) -> Tensor:
+            images = scaled(checked_images(images, self.image_shape)).to(self.device)
+            with pyro.plate(PLATE, len(images)):
+                noise = sample(NOISE, self.noise_prior())
+                sites = traced(frozen(self.prior))
+                codes = {name: site["value"] for name, site in sites.items()}
+                # Enumerated values stand in axes of their own, left of the plates; any others are
+                # one for all images or one for each.
+                if not any("_enumerate_dim" in site["infer"] for site in sites.values()):
+                    batch = _batch_of_plates()
+                    noise = self._fitted_noise(noise, batch)
+                    codes = {
+                        name: self.prior.fitted(name, value, batch) for name, value in codes.items()
+                    }
+                with evaluating(self.generator):
+                    generated = self._generated(frozen(self.generator), noise, codes)
+                pixels = dist.Normal(generated, scale).to_event(3)
+                pyro.sample(PIXELS, cast(Any, pixels), obs=images)
+            return generated
+
+        return program
 
     def guide(self, images: Tensor) -> dict[str, Tensor]:
         """The amortised posterior as a program: every code's site, sampled from Q(c | x).
@@ -288,6 +363,11 @@ class InfoGAN(nn.Module):
         Raises:
             DataError: for codes and noise whose batch shapes do not broadcast.
         """
+        return self._generated(self.generator, noise, codes)
+
+    def _generated(
+        self, generator: Callable[[Tensor], Tensor], noise: Tensor, codes: Mapping[str, Tensor]
+    ) -> Tensor:
         parts = [noise, *self.prior.encode(codes).values()]
         try:
             batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
@@ -300,7 +380,7 @@ class InfoGAN(nn.Module):
                 fix="Give one value for all images, or one for each.",
             ) from None
         inputs = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
-        images = self.generator(inputs.reshape(-1, inputs.shape[-1]).to(self.dtype)).float()
+        images = generator(inputs.reshape(-1, inputs.shape[-1]).to(self.dtype)).float()
         return images.unflatten(0, batch)
 
     def posteriors(self, images: Tensor) -> dict[Key, Distribution]:
@@ -331,7 +411,7 @@ class InfoGAN(nn.Module):
         values |= self.prior.hold(codes if codes is not None else {}, n)
         if noise is not None:
             drawn = self._fitted_noise(noise, (n,))
-        with _evaluating(self):
+        with evaluating(self):
             chunks = [
                 self.decode(
                     drawn[start : start + BATCH],
@@ -355,7 +435,7 @@ class InfoGAN(nn.Module):
             DataError: for images of another shape, type or range.
         """
         images = checked_images(images, self.image_shape).to(self.device)
-        with _evaluating(self):
+        with evaluating(self):
             parts = [self.trunk(scaled(part).to(self.dtype)) for part in images.split(BATCH)]
             return self.posterior(torch.cat(parts))
 
@@ -372,7 +452,7 @@ class InfoGAN(nn.Module):
         """
         checked_count("n", n, least=2)
         parts: dict[Key, list[Tensor]] = {key: [] for key in self.posterior.scored}
-        with _evaluating(self):
+        with evaluating(self):
             for start in range(0, n, BATCH):
                 noise, codes = self.draw(min(BATCH, n - start))
                 posteriors = self.posteriors(self.decode(noise, codes))
@@ -496,7 +576,17 @@ class InfoGAN(nn.Module):
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, a module is in evaluation mode; afterwards each of its parts is in the mode it was.
+
+    Example:
+        >>> layer = nn.Dropout()
+        >>> with evaluating(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -504,6 +594,29 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def frozen(module: nn.Module) -> Callable[..., Any]:
+    """``module`` as a function that no gradient leaves for its parameters."""
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    return lambda *inputs: functional_call(module, weights, inputs)
+
+
+def checked_scale(scale: Any) -> float:
+    """The scale of pixels about generated ones, if it is a positive finite number.
+
+    Raises:
+        DataError: otherwise.
+    """
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not number or not 0 < scale < math.inf:
+        raise DataError(
+            "scale",
+            got=repr(scale),
+            expected="a positive number: the standard deviation of a pixel in [0, 1]",
+            fix="A generator that fits its images to a tenth of their range has 0.1.",
+        )
+    return float(scale)
 
 
 def _key(text: str) -> Key:

@@ -33,6 +33,7 @@ ALLOWED = {
     "infogan": CORE | {"runs", "inference", "models"},
     "training": CORE | {"runs", "inference", "infogan", "datasets"},
     "evaluation": CORE | {"inference", "infogan", "datasets"},
+    "inversion": CORE | {"inference", "infogan"},
     "figures": CORE | {"runs", "infogan", "evaluation"},
 }
 

@@ -152,9 +152,8 @@ class _Part(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> "_Part":
         del _instance
-        if torch.Size(batch_shape) != self.batch_shape:
-            raise NotImplementedError("a joint posterior keeps the batch of its features")
-        return self
+        self.whole.expand(torch.Size(batch_shape))
+        return _Part(self.whole, self.name)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         if sample_shape:
@@ -177,12 +176,22 @@ class _Whole:
         self.values: dict[str, Tensor] = {}
         self._draw: dict[str, Tensor] = {}
 
+    def expand(self, batch_shape: torch.Size) -> None:
+        """Follow the plates around the call, which are the same for all parts."""
+        if batch_shape != self.joint.batch_shape:
+            self.joint = self.joint.expand(batch_shape)
+
     def drawn(self) -> dict[str, Tensor]:
         """One draw for all parts; refused once a part has another value."""
         if not self._draw:
             draw = self.joint.rsample() if self.joint.has_rsample else self.joint.sample()
             self._draw = self.prior.split(draw, self.names)
-        held = [name for name, value in self.values.items() if value is not self._draw[name]]
+        # Handlers may hand a draw on as another tensor, such as a detached one.
+        held = [
+            name
+            for name, value in self.values.items()
+            if value is not self._draw[name] and not torch.equal(value, self._draw[name])
+        ]
         if held:
             raise DeclarationError(
                 f"joint posterior of {list(self.names)}",
