@@ -107,13 +107,16 @@ def test_errors_can_be_caught_as_pythons_own(kind, built_in):
     assert str(error.within("place")) == "place, thing: got 1, expected 2. Change it."
 
 
-def run_experiment(name):
+def run_experiment(name, *experiments):
     def run(tmp_path):
         from pyro_infogan.cli import main
 
-        file, out = str(EXAMPLES / f"{name}.py"), str(tmp_path / "run")
-        main(["train", file, "--steps", "2", "--out", out])
-        main(["evaluate", out, "--draws", "100"])
+        file = str(EXAMPLES / f"{name}.py")
+        for experiment in experiments or (None,):
+            out = str(tmp_path / f"run-{experiment}")
+            reference = f"{file}:{experiment}" if experiment else file
+            main(["train", reference, "--steps", "2", "--out", out])
+            main(["evaluate", out, "--draws", "100"])
 
     return run
 
@@ -127,6 +130,8 @@ def run_two_programs(tmp_path):
 
 
 RUNS = {
+    "code_program": run_experiment("code_program", "dependent", "learned"),
+    "joint_posterior": run_experiment("joint_posterior", "together", "guided"),
     "own_codes": run_experiment("own_codes"),
     "own_posterior": run_experiment("own_posterior"),
     "train_mnist": run_train_mnist,
