@@ -6,7 +6,7 @@ import pytest
 import torch
 from pyro import poutine
 
-from pyro_infogan.codes import CodePrior, encode, unit
+from pyro_infogan.codes import CodePrior, encode, log_prob, unit
 from pyro_infogan.descriptions import describe, matches, restore
 from pyro_infogan.errors import DataError, DeclarationError
 
@@ -58,6 +58,11 @@ def test_a_draw_that_rounds_to_the_upper_end_has_its_density(size):
     prior = prior.expand(size).to_event(1) if size else prior
     end = torch.full(size, 1001.0)
     assert CodePrior({"year": prior}).log_prob({"year": end})["year"].item() == pytest.approx(0.0)
+
+
+def test_a_value_beyond_the_upper_end_has_no_density():
+    unchecked = dist.Uniform(0.0, 1.0, validate_args=False)
+    assert log_prob(unchecked, torch.tensor(1.5)).item() == -math.inf
 
 
 @pytest.mark.parametrize(

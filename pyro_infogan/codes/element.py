@@ -158,7 +158,8 @@ def log_prob(prior: Distribution, value: Tensor) -> Tensor:
 @log_prob.register(dist.Uniform)
 def _(prior: Any, value: Tensor) -> Tensor:
     # Rounding can make a draw of U(1000, 1001) its upper end, where torch calls the density 0.
-    return prior.log_prob(value.clamp(max=torch.nextafter(prior.high, prior.low)))
+    below = torch.nextafter(prior.high, prior.low)
+    return prior.log_prob(torch.where(value == prior.high, below, value))
 
 
 @log_prob.register(dist.Independent)
