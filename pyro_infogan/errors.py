@@ -4,6 +4,7 @@ Every error a user can cause is an :class:`InfoGANError`; anything else that esc
 a defect of it.
 """
 
+from collections.abc import Collection, Iterable
 from typing import Any, Self, overload
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DivergenceError",
     "InfoGANError",
     "RunError",
+    "check_names",
     "checked_count",
 ]
 
@@ -79,3 +81,24 @@ def checked_count(
             fix="Give one that is.",
         )
     return value
+
+
+def check_names(
+    what: str,
+    names: Iterable[Any],
+    known: Collection[Any],
+    error: type[InfoGANError] = DeclarationError,
+) -> None:
+    """Refuse names, or tuples of names, that are not among the ``known``.
+
+    Raises:
+        InfoGANError: of the type ``error``, naming the unknown one and the known ones.
+    """
+    for name in names:
+        if name not in known:
+            raise error(
+                what,
+                got=repr(name),
+                expected=f"names among {list(known)}",
+                fix="Rename it, or declare the code.",
+            )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .codes import Key, element_of, is_angle, label, unit
-from .errors import DataError
+from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -152,7 +152,7 @@ def traverse(
         DataError: for a vector of one-hot codes or counts without end, or an element that is not
             there.
     """
-    gan.prior.check_names([name], "figures.traverse")
+    check_names("figures.traverse", [name], gan.prior.sites)
     clusters = clusters or {}
     values, ticks = _values(gan, name, element, span, columns, clusters)
     columns = len(values)

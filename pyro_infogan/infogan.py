@@ -37,7 +37,7 @@ from .codes import (
 )
 from .descriptions import OPAQUE, describe, find, matches, named, opaque, restore
 from .devices import usable_device
-from .errors import DataError, DeclarationError, RunError, checked_count
+from .errors import DataError, DeclarationError, RunError, check_names, checked_count
 from .images import checked_images, scaled
 from .inference import Chosen, Information, Posterior, families, sample_codes, scores
 from .models import networks as nets
@@ -166,14 +166,8 @@ class InfoGAN(nn.Module):
             key: 1.0 if all(map(self.prior.is_discrete, names_of(key))) else 0.1
             for key in self.posterior.scored
         }
+        check_names("information_weights", chosen, weights)
         for name, weight in chosen.items():
-            if name not in weights:
-                raise DeclarationError(
-                    "information_weights",
-                    got=repr(name),
-                    expected=f"names among {list(weights)}",
-                    fix="Rename it, or declare the code.",
-                )
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise DeclarationError(
                     f"information weight of {name!r}",

@@ -393,3 +393,26 @@ def test_straight_through_categories_learn_by_backpropagation():
     assert codes["kind"].requires_grad
     Step(gan).update_generator(8)
     assert gan.prior.program.program.logits.abs().sum() > 0
+
+
+def test_a_prior_may_answer_to_the_discriminator_alone():
+    """With L_I kept out of the prior its gradient is that of the game; the generator's stays."""
+
+    def gradients(weight, objective):
+        gan = learning(Learned(), information_weights={"digit": weight, "slant": weight})
+        step = Step(gan, objective, Rates(0.0, 0.0))
+        torch.manual_seed(0)
+        step.update_generator(64)
+        learned = gan.prior.program.program
+        return (
+            [learned.logits.grad, learned.centre.grad],
+            [value.grad for value in gan.generator.parameters()],
+        )
+
+    game, _ = gradients(10.0, Objective(info_updates_generator=False))
+    prior, generator = gradients(10.0, Objective(info_updates_prior=False))
+    torch.testing.assert_close(prior, game)
+    told, steered = gradients(10.0, Objective())
+    torch.testing.assert_close(generator, steered)
+    for mine, other in zip(told, game, strict=True):
+        assert (mine - other).abs().max() > 1e-3

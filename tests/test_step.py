@@ -2,6 +2,7 @@
 
 import copy
 
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from pyro_infogan import (
     Objective,
     Rates,
     Strokes,
+    families,
 )
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import Step
@@ -199,6 +201,13 @@ def test_bad_invariance_is_refused():
         Step(build(), Objective(invariance=Invariance(Affine(), codes=("slnat",))))
     with pytest.raises(DeclarationError, match=r"\[0, 1\]"):
         Invariance(Affine(), codes=("digit",), share=1.5)
+    # Codes with one score together can only survive together.
+    pair = {"a": dist.Normal(0.0, 1.0), "b": dist.Normal(0.0, 1.0)}
+    joint = {("a", "b"): families.MultivariateNormal}
+    gan = InfoGAN(pair, (1, 8, 8), noise=2, posterior=joint)
+    with pytest.raises(DeclarationError, match="'a'"):
+        Step(gan, Objective(invariance=Invariance(Affine(), codes=("a",))))
+    Step(gan, Objective(invariance=Invariance(Affine(), codes=(("a", "b"),))))
 
 
 class TestStrokes:

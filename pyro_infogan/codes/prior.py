@@ -1,13 +1,13 @@
 """CodePrior: what the rest of the library asks of a declaration."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import DataError, DeclarationError, InfoGANError
+from ..errors import DataError, check_names
 from .element import encode, flattened, support
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
@@ -173,23 +173,6 @@ class CodePrior(nn.Module):
         """Whether a code takes countably many values."""
         return support(self.sites[name]).is_discrete
 
-    def check_names(
-        self, names: Iterable[str], what: str, error: type[InfoGANError] = DeclarationError
-    ) -> None:
-        """Refuse names that are no code's.
-
-        Raises:
-            InfoGANError: of the type ``error``, naming the unknown code and the declared ones.
-        """
-        for name in names:
-            if name not in self.sites:
-                raise error(
-                    what,
-                    got=repr(name),
-                    expected=f"names among {list(self.sites)}",
-                    fix="Rename it, or declare the code.",
-                )
-
     def hold(self, codes: Mapping[str, Any], n: int) -> dict[str, Tensor]:
         """Values a user wants held, checked and expanded to (n, event shape).
 
@@ -210,7 +193,7 @@ class CodePrior(nn.Module):
                 expected="a dictionary of names and values",
                 fix='Write them as in {"digit": 3}.',
             )
-        self.check_names(codes, "held codes", error=DataError)
+        check_names("held codes", codes, self.sites, DataError)
         return {name: self.fitted(name, value, (n,)) for name, value in codes.items()}
 
     def fitted(self, name: str, value: Any, batch: tuple[int, ...]) -> Tensor:

@@ -13,11 +13,18 @@ from torch.distributions import Distribution, constraints
 from ..codes import PLATE, CodePrior, log_prob, sample, traced
 from ..errors import DeclarationError
 
-__all__ = ["Guide", "GuideHead", "GuidePosterior", "sample_parts"]
+__all__ = ["Guide", "GuideHead", "GuidePosterior", "built", "sample_parts"]
 
 Guide = Callable[[CodePrior, int], nn.Module]
 """``guide(prior, features)`` makes a module that, called with features (n, features) in a plate of
 n images, samples every code's site: a whole posterior, in which a code may depend on others."""
+
+
+A_GUIDE = {
+    "expected": "a dictionary of families, or a guide: a function of (prior, features) that gives "
+    "a torch module",
+    "fix": 'Write it as in {"slant": families.TruncatedNormal}.',
+}
 
 
 class GuidePosterior(TorchDistribution):
@@ -92,6 +99,26 @@ class GuidePosterior(TorchDistribution):
         return total.reshape(value.shape[:-1])
 
 
+def built(
+    factory: Callable[[Any, int], nn.Module], prior: Any, features: int, *, expected: str, fix: str
+) -> nn.Module:
+    """The module that a family or guide gives, or an error that says what one is.
+
+    Raises:
+        DeclarationError: for something that fails, or gives no module.
+    """
+    try:
+        module, cause = factory(prior, features), None
+    except DeclarationError:
+        raise
+    except Exception as error:
+        module, cause = f"{type(error).__name__}: {error}", error
+    if not isinstance(module, nn.Module):
+        got = f"{factory!r}, which gave {module}"
+        raise DeclarationError("posterior", got=got, expected=expected, fix=fix) from cause
+    return module
+
+
 class GuideHead(nn.Module):
     """A user's guide in the place of the families.
 
@@ -102,21 +129,7 @@ class GuideHead(nn.Module):
 
     def __init__(self, prior: CodePrior, guide: Guide, features: int) -> None:
         super().__init__()
-        try:
-            program = guide(prior, features)
-        except Exception as error:
-            program, cause = f"{type(error).__name__}: {error}", error
-        else:
-            cause = None
-        if not isinstance(program, nn.Module):
-            raise DeclarationError(
-                "posterior",
-                got=f"{guide!r}, which gave {program}",
-                expected="a dictionary of families, or a guide: a function of (prior, features) "
-                "that gives a torch module",
-                fix='Write it as in {"slant": families.TruncatedNormal}.',
-            ) from cause
-        self.program = program
+        self.program = built(guide, prior, features, **A_GUIDE)
         # The prior is the InfoGAN's own submodule already.
         self._prior = [prior]
 

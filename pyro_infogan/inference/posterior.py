@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..codes import CodePrior, Key, names_of, sample, support
-from ..errors import DeclarationError
+from ..errors import DeclarationError, check_names
 from ..randomness import seeded
 from . import families
-from .joint import Guide, GuideHead, GuidePosterior, sample_parts
+from .joint import Guide, GuideHead, GuidePosterior, built, sample_parts
 
 __all__ = ["Chosen", "Posterior", "log_probs", "parameters", "sample_codes"]
 
@@ -21,6 +21,10 @@ Chosen = Mapping[str, families.Family] | Mapping[Key, families.Family] | Guide
 """How a posterior is chosen: a family for some codes, or for several together under a tuple of
 their names; or a whole guide."""
 
+A_FAMILY = {
+    "expected": "a family: a function of (prior, features) that gives a torch module",
+    "fix": "Pass a class of pyro_infogan.families, or one like them.",
+}
 # Draws of the prior that a new head must be able to score.
 _TRIED = 64
 
@@ -75,7 +79,7 @@ class Posterior(nn.Module):
         try:
             family = chosen[key] if key in chosen else families.default(code)
             self.families[key] = family
-            return _checked_fit(code, _built(family, code, features), features)
+            return _checked_fit(code, built(family, code, features, **A_FAMILY), features)
         except DeclarationError as error:
             what = f"code {key!r}" if isinstance(key, str) else f"codes {key!r}"
             raise error.within(what) from None
@@ -99,7 +103,7 @@ def _keys(prior: CodePrior, chosen: Mapping[Any, families.Family]) -> tuple[Key,
     key: Key
     for key in chosen:
         names = names_of(key)
-        prior.check_names(names, "posterior")
+        check_names("posterior", names, prior.sites)
         counted = [name for name in names if not isinstance(key, str) and prior.is_discrete(name)]
         if counted:
             raise DeclarationError(
@@ -179,26 +183,6 @@ def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
         for parameter in posterior.arg_constraints
         if parameter != "logits"
     }
-
-
-def _built(family: Any, prior: Distribution, features: int) -> nn.Module:
-    """The family's module, or an error that says what a family is."""
-    try:
-        head = family(prior, features)
-    except DeclarationError:
-        raise
-    except Exception as error:
-        head, cause = f"{type(error).__name__}: {error}", error
-    else:
-        cause = None
-    if not isinstance(head, nn.Module):
-        raise DeclarationError(
-            "posterior",
-            got=f"{family!r}, which gave {head}",
-            expected="a family: a function of (prior, features) that gives a torch module",
-            fix="Pass a class of pyro_infogan.families, or one like them.",
-        ) from cause
-    return head
 
 
 def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Module:

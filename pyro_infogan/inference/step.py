@@ -10,9 +10,10 @@ player         its parameters                 what moves them
 discriminator  trunk, discriminator head      V on real and generated images
 ..             trunk, posterior               L_I on generated images
 generator      generator                      the non-saturating loss, and L_I
+..             a prior that learns            the same, L_I only where it is asked for
 ============== ============================== ====================================================
 
-Each backward pass names its player's parameters, so that no gradient of the other's weights is ever
+Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
 """
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..codes import CodePrior, Key, label, names_of
-from ..errors import DeclarationError
+from ..errors import DeclarationError, check_names
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
 from .posterior import Posterior
@@ -99,12 +100,13 @@ class Invariance:
 
     Attributes:
         distort: random distortion of images (n, C, H, W).
-        codes: the codes that must survive it.
+        codes: the codes that must survive it; those with a joint posterior by the tuple of their
+            names.
         share: weight of the distorted images, in [0, 1].
     """
 
     distort: Callable[[Tensor], Tensor]
-    codes: tuple[str, ...]
+    codes: tuple[Key, ...]
     share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -125,11 +127,16 @@ class Objective:
         info_updates_trunk: whether L_I moves the trunk in the discriminator's step, as the paper's
             minimum over Q does, or the posterior's own layers alone.
         info_updates_generator: whether L_I moves the generator.
+        info_updates_prior: whether L_I moves a prior that learns, where it moves the generator. If
+            so, H(c) is optimised too and draws the prior towards the one of most entropy; if not,
+            the prior answers to the discriminator alone, to which a code should be as frequent as
+            what it stands for.
         invariance: a distortion that some codes must survive.
     """
 
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
+    info_updates_prior: bool = True
     invariance: Invariance | None = None
 
 
@@ -174,22 +181,25 @@ class Step:
             )
         parts = {
             "discriminator": (gan.trunk, gan.discriminator, gan.posterior),
-            "generator": (gan.generator, gan.prior),
+            "generator": (gan.generator,),
+            "prior": (gan.prior,),
         }
         # A layer that its owner froze stays frozen.
         self.players = {
             player: [p for module in modules for p in module.parameters() if p.requires_grad]
             for player, modules in parts.items()
         }
-        learning = {"discriminator": self.rates.discriminator, "generator": self.rates.generator}
+        moved = {
+            "discriminator": (self.players["discriminator"], self.rates.discriminator),
+            "generator": (self.players["generator"] + self.players["prior"], self.rates.generator),
+        }
         self.optimisers = {
-            player: torch.optim.Adam(
-                parameters, lr=learning[player], betas=self.rates.betas, fused=True
-            )
-            for player, parameters in self.players.items()
+            player: torch.optim.Adam(parameters, lr=rate, betas=self.rates.betas, fused=True)
+            for player, (parameters, rate) in moved.items()
         }
         if self.objective.invariance:
-            gan.prior.check_names(self.objective.invariance.codes, "Invariance.codes")
+            codes = self.objective.invariance.codes
+            check_names("Invariance.codes", codes, gan.information_weights)
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
         """Update discriminator, then generator, with one batch of real images (n, C, H, W).
@@ -214,7 +224,7 @@ class Step:
             attached = self.objective.info_updates_trunk
             bound, info = self._bound(codes, generated, features, attached)
         loss = discriminator_loss(real_logits, logits)
-        self._descend("discriminator", loss - bound.mean())
+        self._descend("discriminator", (loss - bound.mean(), self.players["discriminator"]))
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
@@ -229,28 +239,31 @@ class Step:
             generated = gan.decode(noise, codes)
             features = gan.trunk(generated)
             logits = gan.discriminator(features)
-            loss = total = generator_loss(logits)
+            loss = cost = generator_loss(logits)
             if self.objective.info_updates_generator:
-                total = loss - self._bound(codes, generated, features, attached=True)[0]
-        surrogate = self._prior_gradient(codes, total) if gan.prior.learns else 0.0
-        self._descend("generator", total.mean() + surrogate)
+                cost = loss - self._bound(codes, generated, features, attached=True)[0]
+        routes = [(cost.mean(), self.players["generator"])]
+        if self.players["prior"]:
+            felt = cost if self.objective.info_updates_prior else loss
+            routes.append((felt.mean() + self._score_function(codes, felt), self.players["prior"]))
+        self._descend("generator", *routes)
         return {"loss_g": loss.detach().mean()}
 
-    def _prior_gradient(self, codes: dict[str, Tensor], cost: Tensor) -> Tensor:
+    def _score_function(self, codes: dict[str, Tensor], cost: Tensor) -> Tensor:
         """A scalar whose gradient is the score-function part of that of E[cost].
 
         ∇E[f(c)] = E[∇f] + E[f ∇log p(c)]: backpropagation sees the first term, which is all there
         is for reparameterised draws. Draws without a gradient, such as categories, need the second;
         the mean cost of the other images is the baseline.
         """
-        gan = self.gan
+        gan, objective = self.gan, self.objective
         advantage = (cost - cost.mean()).detach() * len(cost) / (len(cost) - 1)
         weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
+        bounded = objective.info_updates_generator and objective.info_updates_prior
         total = cost.new_zeros(())
         for name, log_p in gan.prior.log_prob(codes).items():
             if log_p.requires_grad and not codes[name].requires_grad:
                 # Less λ, since the cost holds λ log p(c), whose gradient has no mean, only noise.
-                bounded = self.objective.info_updates_generator
                 total = total + ((advantage - bounded * weights[name]) * log_p).mean()
         return total
 
@@ -285,8 +298,10 @@ class Step:
             key: value.detach().mean() for key, value in info.items()
         }
 
-    def _descend(self, player: str, loss: Tensor) -> None:
+    def _descend(self, player: str, *routes: tuple[Tensor, list[nn.Parameter]]) -> None:
+        """Move a player's weights, each along the gradient of the loss that stands before them."""
         optimiser = self.optimisers[player]
         optimiser.zero_grad()
-        loss.backward(inputs=self.players[player])
+        for place, (loss, weights) in enumerate(routes, start=1):
+            loss.backward(inputs=weights, retain_graph=place < len(routes))
         optimiser.step()
