@@ -24,9 +24,9 @@ def distorted(distort: Callable[[Tensor], Tensor], share: float = 1.0) -> Object
     return Objective(invariance=Invariance(distort, codes=("digit",), share=share))
 
 
-def floored(floor: float) -> dict:
-    """Continuous posteriors with another least standard deviation."""
-    return dict.fromkeys(("slant", "width"), partial(families.Normal, floor=floor))
+def continuous(family: families.Family) -> dict[str, families.Family]:
+    """One family for both continuous codes."""
+    return dict.fromkeys(("slant", "width"), family)
 
 
 def with_trunk(change: Callable[[nn.Module], nn.Module]) -> Networks:
@@ -89,10 +89,14 @@ strokes = replace(mnist, objective=distorted(Chain((Strokes(), Affine()))))
 affine = replace(mnist, objective=distorted(Affine()))
 affine_half = replace(mnist, objective=distorted(Affine(), share=0.5))
 
+# Posteriors that stay inside the prior's interval, for their calibration.
+truncated_normal = replace(mnist, posterior=continuous(families.TruncatedNormal))
+beta = replace(mnist, posterior=continuous(families.Beta))
+
 # The paper's objective alone, with another setting.
 noise_16 = replace(mnist_paper, noise=16)
-floor_03 = replace(mnist_paper, posterior=floored(0.3))
-no_floor = replace(mnist_paper, posterior=floored(0.0))
+floor_03 = replace(mnist_paper, posterior=continuous(partial(families.Normal, floor=0.3)))
+no_floor = replace(mnist_paper, posterior=continuous(partial(families.Normal, floor=0.0)))
 continuous_weight_1 = replace(mnist_paper, information_weights={"slant": 1.0, "width": 1.0})
 slow_generator = replace(mnist_paper, rates=Rates(generator=2e-4))
 spectral = replace(mnist_paper, networks=with_trunk(spectrally_normed))
