@@ -64,8 +64,9 @@ class InfoGAN(nn.Module):
         posterior: a family for each code that is not to have the default of its support; under a
             tuple of names, one for these codes together. Or a guide for all codes.
         information_weights: λ for each code that is not to have the default: 1 for discrete codes,
-            0.1 for continuous ones, whose differential entropy has another scale. Codes with a
-            joint posterior have one λ, under the tuple of their names.
+            0.1 for continuous ones, whose differential entropy has another scale. It scales what
+            generator, trunk and posterior learn from the code. Codes with a joint posterior have
+            one λ, under the tuple of their names.
         networks: builds generator and trunk; by default the paper's for 1×28×28 images and a DCGAN
             otherwise.
 
@@ -440,6 +441,8 @@ class InfoGAN(nn.Module):
         Codes with a joint posterior have one L_I together.
 
         The networks run in evaluation mode, so that draws are independent and the error is honest.
+        Batch norm then uses its running statistics, which lag behind early in training: the bound
+        may read far below the training metrics until they have caught up.
 
         Raises:
             DataError: for fewer than two draws, which have no standard error.
