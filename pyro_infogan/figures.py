@@ -64,7 +64,7 @@ def bound(
     entropies: Mapping[str, float] | Mapping[Key, float],
     baseline: Iterable[Mapping[str, float]] = (),
 ) -> Figure:
-    """Figure 1: L_I of each code over the steps, beside H(c).
+    """Figure 1: L_I of each code over the steps, beside H(c), which moves where a prior learns.
 
     Args:
         metrics: lines of ``metrics.jsonl``, or what ``train`` returned.
@@ -96,7 +96,13 @@ def bound(
                 steps = [line["step"] for line in lines]
                 values = [line[f"info/{name}"] for line in lines]
                 axes.plot(steps, values, style, color=f"C{colour}", lw=1.2, label=text + suffix)
-        axes.axhline(entropy, color=f"C{colour}", ls=":", lw=1, label=f"$H$({name})")
+        told = [f"entropy/{part}" for part in name.split(",")]
+        dotted = {"color": f"C{colour}", "ls": ":", "lw": 1, "label": f"$H$({name})"}
+        if all(part in runs[0][0] for part in told):
+            steps = [line["step"] for line in runs[0]]
+            axes.plot(steps, [sum(line[part] for part in told) for line in runs[0]], **dotted)
+        else:
+            axes.axhline(entropy, **dotted)
     axes.set_xlabel("step")
     axes.set_ylabel("nats")
     axes.set_xlim(left=0)

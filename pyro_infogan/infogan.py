@@ -347,10 +347,12 @@ class InfoGAN(nn.Module):
 
     # The same, piece by piece, without a trace
 
-    def draw(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Noise (n, noise) and codes (n, event shape) from their priors."""
+    def draw(
+        self, n: int, held: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Noise (n, noise) and codes (n, event shape) from their priors, given the held ones."""
         noise = torch.rand(n, self.noise, device=self.device, dtype=self.dtype) * 2 - 1
-        return noise, self.prior.draw(n)
+        return noise, self.prior.draw(n, held)
 
     def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         """G(z, c): images (*, C, H, W) in [0, 1] from noise (*, noise) and codes.
@@ -392,6 +394,8 @@ class InfoGAN(nn.Module):
     ) -> Tensor:
         """Images (n, C, H, W) in [0, 1], with some codes held and the rest drawn from the prior.
 
+        Holding is Pyro's ``do``: codes that depend on a held one are drawn given it.
+
         Args:
             n: how many.
             codes: a value for each held code: one for all images, or one each. Continuous codes may
@@ -402,8 +406,7 @@ class InfoGAN(nn.Module):
             DataError: for an unknown code, or a value that does not fit its prior.
         """
         checked_count("n", n, least=1)
-        drawn, values = self.draw(n)
-        values |= self.prior.hold(codes if codes is not None else {}, n)
+        drawn, values = self.draw(n, self.prior.hold(codes if codes is not None else {}, n))
         if noise is not None:
             drawn = self._fitted_noise(noise, (n,))
         with evaluating(self):

@@ -82,7 +82,8 @@ def train(
 
     Returns:
         What ``metrics.jsonl`` holds: for every 10 steps the means of ``loss_d``, ``loss_g``,
-        ``d_real``, ``d_fake`` and ``info/<code>``, and ``step`` and ``images_per_s``.
+        ``d_real``, ``d_fake`` and ``info/<code>``, ``entropy/<code>`` of a prior that learns, and
+        ``step`` and ``images_per_s``.
 
     Raises:
         DataError: for images or a batch size that do not fit, before anything is written.

@@ -56,6 +56,30 @@ def test_draws_and_scores_are_the_programs():
     torch.testing.assert_close(log_p["style"], torch.full((5_000,), -2 * math.log(2)))
 
 
+def test_codes_that_depend_on_a_held_one_are_drawn_given_it(monkeypatch):
+    """In ``generate`` as under ``poutine.do``: p(slant | digit), not p(slant)."""
+    gan = InfoGAN(dependent, (1, 8, 8), noise=2)
+    seen = []
+    decode = gan.decode
+    monkeypatch.setattr(
+        gan, "decode", lambda noise, codes: seen.append(codes) or decode(noise, codes)
+    )
+    for digit in range(len(CENTRES)):
+        seen.clear()
+        gan.generate(1_000, codes={"digit": digit})
+        slant = torch.cat([codes["slant"] for codes in seen])
+        assert abs(slant.mean() - CENTRES[digit]) <= 4 * 0.5 / math.sqrt(len(slant))
+        seen.clear()
+        poutine.do(gan.model, {"digit": torch.tensor(digit)})(1_000)
+        assert abs(seen[0]["slant"].mean() - CENTRES[digit]) <= 4 * 0.5 / math.sqrt(1_000)
+    # What comes before a held code does not depend on it.
+    seen.clear()
+    gan.generate(1_000, codes={"slant": 3.0})
+    digits = torch.cat([codes["digit"] for codes in seen])
+    share = digits.bincount(minlength=len(PROBS)) / len(digits)
+    assert ((share - PROBS).abs() <= 4 * (PROBS * (1 - PROBS) / len(digits)).sqrt()).all()
+
+
 def test_a_program_of_independent_codes_is_its_dictionary():
     """One form serves both: the same scores, encodings and entropies."""
     declared = {"digit": dist.Categorical(PROBS), "slant": dist.Uniform(0.0, 4.0)}
@@ -362,6 +386,22 @@ def test_the_entropy_of_a_learned_prior_is_the_present_one():
     assert before < gan.entropies["digit"] == pytest.approx(math.log(3))
     # The encoding keeps its scale, or a prior could not learn to move.
     assert unit(gan.prior.sites["slant"]) == scale
+
+
+def test_the_entropy_of_a_learned_prior_is_in_the_metrics():
+    gan = learning(Learned())
+    step = Step(gan, rates=Rates(0.0, 0.0))
+    found = torch.tensor(
+        [
+            [step.update_generator(64)[f"entropy/{name}"] for name in gan.prior.sites]
+            for _ in "x" * 50
+        ]
+    )
+    error = found.std(0) / math.sqrt(len(found))
+    truth = torch.tensor(list(gan.entropies.values()))
+    assert ((found.mean(0) - truth).abs() <= 4 * error).all()
+    fixed = InfoGAN({"slant": dist.Normal(0.0, 1.0)}, (1, 8, 8), noise=2).train()
+    assert set(Step(fixed).update_generator(8)) == {"loss_g"}
 
 
 def test_a_learned_prior_is_saved_with_the_networks(tmp_path):

@@ -83,6 +83,10 @@ class TestContract:
         traced = poutine.trace(poutine.condition(program, {"code": value})).get_trace()
         traced.compute_log_prob()
         torch.testing.assert_close(traced.nodes["code"]["log_prob"], direct)
+        # Each value at every image.
+        grid = posterior.log_prob(value.unsqueeze(1))
+        assert grid.shape == (6, 6)
+        torch.testing.assert_close(grid.diagonal(), direct)
 
     def test_samples_stay_in_the_support_that_the_family_keeps(self, prior, family):
         draws = family(prior, 16)(torch.randn(50, 16)).sample()

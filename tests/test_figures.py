@@ -23,6 +23,10 @@ def test_bound_draws_what_was_logged():
     assert curves["$L_I$(digit)"].get_ydata().tolist() == [0.1, 0.2, 0.3, 0.4]
     assert curves["$L_I$(digit), plain GAN"].get_xdata().tolist() == [10, 20]
     assert set(curves["$H$(digit)"].get_ydata()) == {1.0}
+    learned = [line | {"entropy/a": 0.5, "entropy/b": 0.1, "info/a,b": 0.2} for line in LINES]
+    figure = figures.bound(learned, {("a", "b"): 1.0})
+    curves = {line.get_label(): line for line in figure.axes[0].lines}
+    assert curves["$H$(a,b)"].get_ydata() == pytest.approx([0.6] * 4)
     with pytest.raises(DataError, match="Train first"):
         figures.bound([], {"digit": 1.0})
     with pytest.raises(DataError, match="colour"):

@@ -33,6 +33,9 @@ class Marginal(TorchDistribution):
         shape = conditionals.batch_shape[1:]
         super().__init__(shape, conditionals.event_shape, validate_args=False)
 
+    def __repr__(self) -> str:
+        return f"{type(self.conditionals).__name__} that depends on other codes"
+
     @property
     def has_enumerate_support(self) -> bool:
         """As the conditionals, which share their categories."""

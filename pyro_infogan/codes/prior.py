@@ -115,9 +115,15 @@ class CodePrior(nn.Module):
         """Width of all encodings side by side."""
         return sum(self.widths.values())
 
-    def draw(self, n: int) -> dict[str, Tensor]:
-        """``n`` draws of each code, (n, event shape)."""
-        return self.program.draw(n)
+    def draw(self, n: int, held: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """``n`` draws of each code, (n, event shape).
+
+        Args:
+            n: how many.
+            held: values (n, event shape) of codes that are not drawn, as under ``poutine.do``:
+                what depends on them is drawn given them.
+        """
+        return self.program.draw(n, held or {})
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log p(c | earlier codes) of each code, in nats, (n,)."""

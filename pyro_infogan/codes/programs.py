@@ -165,8 +165,11 @@ class CodeProgram(Protocol):
     sites: dict[str, Distribution]
     """Each code by itself, with empty batch shape."""
 
-    def draw(self, n: int) -> dict[str, Tensor]:
-        """``n`` draws of each code, (n, event shape), without plates around them."""
+    def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``n`` draws of each code, (n, event shape), given those that are held.
+
+        No plates are around them.
+        """
         ...
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -208,9 +211,9 @@ class Independent(nn.Module):
         """Sample every code's site, in the plates around the call."""
         return {name: sample(name, prior) for name, prior in self.sites.items()}
 
-    def draw(self, n: int) -> dict[str, Tensor]:
+    def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``n`` draws of each code, without the cost of a trace."""
-        return {name: prior.sample((n,)) for name, prior in self.sites.items()}
+        return {name: prior.sample((n,)) for name, prior in self.sites.items()} | dict(held)
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log p(c) of each code."""
@@ -332,9 +335,12 @@ class Dependent(nn.Module):
         """Sample every code's site, in the plates around the call."""
         return {name: site["value"] for name, site in traced(self.program).items()}
 
-    def draw(self, n: int) -> dict[str, Tensor]:
-        """``n`` draws of each code; gradients reach the parameters of reparameterised ones."""
-        return {name: site["value"] for name, site in self._run(n).items()}
+    def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``n`` draws of each code; gradients reach the parameters of reparameterised ones.
+
+        A code that depends on a held one is drawn given it.
+        """
+        return {name: site["value"] for name, site in self._run(n, held or None).items()}
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log p(c | earlier codes) of each code; gradients reach the program's parameters."""

@@ -207,7 +207,8 @@ class Step:
         Returns:
             ``loss_d`` and ``loss_g``, the mean probabilities ``d_real`` and ``d_fake`` that the
             discriminator gives to an image being real, and ``info/<code>``: L_I of each code on
-            this batch, without distortions. Scalars in nats, detached.
+            this batch, without distortions. With a prior that learns also ``entropy/<code>``, the
+            mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
         """
         return self.update_discriminator(real) | self.update_generator(len(real))
 
@@ -242,14 +243,20 @@ class Step:
             loss = cost = generator_loss(logits)
             if self.objective.info_updates_generator:
                 cost = loss - self._bound(codes, generated, features, attached=True)[0]
+        told = {"loss_g": loss.detach().mean()}
         routes = [(cost.mean(), self.players["generator"])]
         if self.players["prior"]:
+            log_p = gan.prior.log_prob(codes)
+            told |= {f"entropy/{name}": -value.detach().mean() for name, value in log_p.items()}
             felt = cost if self.objective.info_updates_prior else loss
-            routes.append((felt.mean() + self._score_function(codes, felt), self.players["prior"]))
+            surrogate = self._score_function(codes, log_p, felt)
+            routes.append((felt.mean() + surrogate, self.players["prior"]))
         self._descend("generator", *routes)
-        return {"loss_g": loss.detach().mean()}
+        return told
 
-    def _score_function(self, codes: dict[str, Tensor], cost: Tensor) -> Tensor:
+    def _score_function(
+        self, codes: Mapping[str, Tensor], log_p: Mapping[str, Tensor], cost: Tensor
+    ) -> Tensor:
         """A scalar whose gradient is the score-function part of that of E[cost].
 
         ∇E[f(c)] = E[∇f] + E[f ∇log p(c)]: backpropagation sees the first term, which is all there
@@ -261,10 +268,10 @@ class Step:
         weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
         bounded = objective.info_updates_generator and objective.info_updates_prior
         total = cost.new_zeros(())
-        for name, log_p in gan.prior.log_prob(codes).items():
-            if log_p.requires_grad and not codes[name].requires_grad:
+        for name, value in log_p.items():
+            if value.requires_grad and not codes[name].requires_grad:
                 # Less λ, since the cost holds λ log p(c), whose gradient has no mean, only noise.
-                total = total + ((advantage - bounded * weights[name]) * log_p).mean()
+                total = total + ((advantage - bounded * weights[name]) * value).mean()
         return total
 
     def _autocast(self, device: torch.device) -> torch.autocast:

@@ -148,10 +148,12 @@ class Spline(_IntervalHead):
 
 
 class _Spline(ConditionedSpline):
-    """Pyro's spline, whose parameters do not broadcast, for draws in more batch dimensions."""
+    """Pyro's spline, whose parameters do not broadcast, for values of any batch shape that does."""
 
     def spline_op(self, x: Tensor, **kwargs: Any) -> Any:
-        parts = [part.expand(*x.shape, part.shape[-1]) for part in self._params()]
+        parts = list(self._params())
+        x = x.expand(torch.broadcast_shapes(x.shape, parts[0].shape[:-1]))
+        parts = [part.expand(*x.shape, part.shape[-1]) for part in parts]
         wide = ConditionedSpline(lambda: parts, bound=self.bound, order=self.order)
         return wide.spline_op(x, **kwargs)
 
