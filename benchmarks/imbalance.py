@@ -50,7 +50,7 @@ fixed = replace(
 )
 # H(c) in L_I draws the prior to the uniform one, against what the discriminator asks of it.
 bounded = replace(fixed, codes=Learned())
-learned = replace(bounded, objective=replace(mnist.objective, info_updates_prior=False))
+learned = replace(bounded, objective=replace(mnist.objective, info_updates_prior=0.0))
 
 
 def main() -> None:

@@ -450,9 +450,14 @@ def test_a_prior_may_answer_to_the_discriminator_alone():
         )
 
     game, _ = gradients(10.0, Objective(info_updates_generator=False))
-    prior, generator = gradients(10.0, Objective(info_updates_prior=False))
+    prior, generator = gradients(10.0, Objective(info_updates_prior=0.0))
     torch.testing.assert_close(prior, game)
     told, steered = gradients(10.0, Objective())
     torch.testing.assert_close(generator, steered)
     for mine, other in zip(told, game, strict=True):
         assert (mine - other).abs().max() > 1e-3
+    half, _ = gradients(10.0, Objective(info_updates_prior=0.5))
+    between = [torch.lerp(one, other, 0.5) for one, other in zip(game, told, strict=True)]
+    torch.testing.assert_close(half, between)
+    with pytest.raises(DeclarationError, match=r"\[0, 1\]"):
+        Objective(info_updates_prior=1.5)

@@ -127,8 +127,8 @@ class Objective:
         info_updates_trunk: whether L_I moves the trunk in the discriminator's step, as the paper's
             minimum over Q does, or the posterior's own layers alone.
         info_updates_generator: whether L_I moves the generator.
-        info_updates_prior: whether L_I moves a prior that learns, where it moves the generator. If
-            so, H(c) is optimised too and draws the prior towards the one of most entropy; if not,
+        info_updates_prior: share in [0, 1] of the generator's L_I that moves a prior that learns.
+            At 1, H(c) is optimised too and draws the prior towards the one of most entropy; at 0
             the prior answers to the discriminator alone, to which a code should be as frequent as
             what it stands for.
         invariance: a distortion that some codes must survive.
@@ -136,8 +136,17 @@ class Objective:
 
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
-    info_updates_prior: bool = True
+    info_updates_prior: float = 1.0
     invariance: Invariance | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.info_updates_prior <= 1:
+            raise DeclarationError(
+                "Objective.info_updates_prior",
+                got=self.info_updates_prior,
+                expected="a number in [0, 1]",
+                fix="Give one that is.",
+            )
 
 
 INFOGAN = Objective()
@@ -248,7 +257,7 @@ class Step:
         if self.players["prior"]:
             log_p = gan.prior.log_prob(codes)
             told |= {f"entropy/{name}": -value.detach().mean() for name, value in log_p.items()}
-            felt = cost if self.objective.info_updates_prior else loss
+            felt = torch.lerp(loss, cost, self.objective.info_updates_prior)
             surrogate = self._score_function(codes, log_p, felt)
             routes.append((felt.mean() + surrogate, self.players["prior"]))
         self._descend("generator", *routes)
@@ -266,12 +275,12 @@ class Step:
         gan, objective = self.gan, self.objective
         advantage = (cost - cost.mean()).detach() * len(cost) / (len(cost) - 1)
         weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
-        bounded = objective.info_updates_generator and objective.info_updates_prior
+        share = objective.info_updates_prior if objective.info_updates_generator else 0.0
         total = cost.new_zeros(())
         for name, value in log_p.items():
             if value.requires_grad and not codes[name].requires_grad:
-                # Less λ, since the cost holds λ log p(c), whose gradient has no mean, only noise.
-                total = total + ((advantage - bounded * weights[name]) * value).mean()
+                # Less λ, since L_I holds λ log p(c), whose gradient has no mean, only noise.
+                total = total + ((advantage - share * weights[name]) * value).mean()
         return total
 
     def _autocast(self, device: torch.device) -> torch.autocast:
