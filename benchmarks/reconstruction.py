@@ -1,6 +1,8 @@
 """Real digits explained by a trained generator: Q alone, and refined for each image.
 
-python benchmarks/reconstruction.py runs/mnist
+    python benchmarks/reconstruction.py runs/mnist
+
+Every line is about the same images.
 """
 
 from dataclasses import dataclass

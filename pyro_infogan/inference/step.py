@@ -88,6 +88,13 @@ PAPER_RATES = Rates()
 """The paper's learning rates, and its official code's betas."""
 
 
+def _check_share(what: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise DeclarationError(
+            what, got=share, expected="a number in [0, 1]", fix="Give one that is."
+        )
+
+
 @dataclass(frozen=True)
 class Invariance:
     """Asks that some codes be readable from distorted images too.
@@ -110,13 +117,7 @@ class Invariance:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise DeclarationError(
-                "Invariance.share",
-                got=self.share,
-                expected="a number in [0, 1]",
-                fix="Give one that is.",
-            )
+        _check_share("Invariance.share", self.share)
 
 
 @dataclass(frozen=True)
@@ -140,13 +141,7 @@ class Objective:
     invariance: Invariance | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.info_updates_prior <= 1:
-            raise DeclarationError(
-                "Objective.info_updates_prior",
-                got=self.info_updates_prior,
-                expected="a number in [0, 1]",
-                fix="Give one that is.",
-            )
+        _check_share("Objective.info_updates_prior", self.info_updates_prior)
 
 
 INFOGAN = Objective()
