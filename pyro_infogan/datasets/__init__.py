@@ -4,7 +4,7 @@ A set is indexable, ``dataset[i]`` being ``(image, label)``, and knows its image
 which is what training gathers batches from.
 """
 
-from .images import ImageSet, read_image
+from .images import Factor, ImageSet, read_image
 from .mnist import mnist
 
-__all__ = ["ImageSet", "mnist", "read_image"]
+__all__ = ["Factor", "ImageSet", "mnist", "read_image"]

@@ -79,8 +79,10 @@ def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Cl
 
     The elements of a vector code are named as in ``kind[0]``.
     """
-    if not isinstance(dataset, ImageSet):
+    if not isinstance(dataset, ImageSet) or not len(dataset.labelled):
         return {}
+    if len(dataset.labelled) < len(dataset):
+        dataset = dataset.subset(dataset.labelled)
     posteriors = gan.infer(dataset.images)
     found = {}
     for name, prior in gan.prior.sites.items():
