@@ -38,6 +38,10 @@ class Train(Command):
 
     experiment: Positional[str]
     """a built-in name (see the command experiments), my_codes.py, or my_codes.py:name"""
+    data: Path | None = None
+    """files of the published set, for an experiment that draws its own images without them"""
+    variation: str | None = None
+    """the paper's rates and weights for one factor of faces or chairs, such as elevation"""
     steps: int | None = None
     """updates of each player; the experiment's by default"""
     batch_size: int | None = None
@@ -45,7 +49,7 @@ class Train(Command):
     seed: int = 0
     """of the weights, the order of the data, and every draw"""
     out: Path | None = None
-    """run folder; runs/<experiment> by default"""
+    """run folder; runs/<experiment>[-<variation>] by default"""
     resume: bool = False
     """go on from the run folder's newest good checkpoint, where there is one"""
     plain_gan: bool = False
@@ -63,13 +67,15 @@ class Train(Command):
         device = usable_device(self.device)
         _check_seed(self.seed)
         name, experiment, file = _experiment(self.experiment)
-        out = self.out or Path("runs") / (f"{name}-plain" if self.plain_gan else name)
+        experiment = experiment.varied(self.variation) if self.variation else experiment
+        parts = (name, self.variation, "plain" if self.plain_gan else None)
+        out = self.out or Path("runs") / "-".join(filter(None, parts))
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
-        print(f"{gan}\ntraining into {out}", flush=True)
+        print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
         train(
             gan,
-            experiment.images(train=True),
+            experiment.images(train=True, path=self.data),
             steps=self.steps if self.steps is not None else experiment.steps,
             batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
             seed=self.seed,
@@ -80,6 +86,7 @@ class Train(Command):
             resume=self.resume,
             experiment=name,
             experiment_file=file,
+            experiment_data=self.data.absolute() if self.data else None,
         )
 
 
@@ -91,6 +98,8 @@ class Evaluate(Command):
     """run folder"""
     draws: int = 10_000
     """generated images for L_I and the calibration"""
+    sweeps: bool = False
+    """also train a small network to read the factors, and say what sweeping each code moves"""
     seed: int = 0
     """of those draws"""
 
@@ -99,23 +108,36 @@ class Evaluate(Command):
         import json
 
         from . import figures
-        from .evaluation import evaluate
+        from .datasets import ImageSet
+        from .evaluation import evaluate, fit_reader
         from .runs import write_text
 
         run, gan = _load(self)
         _check_seed(self.seed)
-        report = evaluate(gan, _test_images(run), self.draws, self.seed)
+        held_out = _images(run, train=False)
+        reader = None
+        if self.sweeps:
+            if not isinstance(held_out, ImageSet) or not held_out.factors:
+                raise DataError(
+                    "--sweeps",
+                    got="a run whose images have no known factors",
+                    expected="one of faces, chairs, svhn or celeba, or of your own with factors",
+                    fix="Leave it out.",
+                )
+            print("training the reader of factors", flush=True)
+            reader = fit_reader(_images(run, train=True), held_out, device=gan.device)
+        report = evaluate(gan, held_out, self.draws, self.seed, reader)
         for name, found in report.clustering.items():
             figures.write(figures.confusion(found, name), run.folder / f"confusion-{name}.png")
         write_text(run.folder / "report.json", json.dumps(report.data(), indent=2) + "\n")
         print(report)
-        if not report.clustering:
+        if not report.clustering and not report.following:
             print("no accuracy: the run has no experiment with labelled images and categories")
 
 
 @dataclass(kw_only=True)
 class Figures(Command):
-    """Draw a run's bound, traversals, samples and calibration, as PNG files."""
+    """Draw a run's bound, traversals, samples, calibration and factors, as PNG files."""
 
     run: Positional[Path]
     """run folder"""
@@ -125,13 +147,15 @@ class Figures(Command):
     """of noise and codes"""
 
     def __call__(self) -> None:
-        """Write bound.png, samples.png, calibration.png and traverse-<code>.png into the folder."""
+        """Write bound.png, samples.png, calibration.png, traverse-<code>.png, factor-<name>.png."""
         from . import figures
-        from .evaluation import calibrate, clusterings
+        from .datasets import ImageSet
+        from .evaluation import calibrate, clusterings, follow
         from .runs import Run
 
         run, gan = _load(self)
-        clusters = clusterings(gan, _test_images(run))
+        held_out = _images(run, train=False)
+        clusters = clusterings(gan, held_out)
         lines = list(Run(self.baseline).metrics()) if self.baseline else []
         if self.baseline and not lines:
             raise DataError(
@@ -148,6 +172,10 @@ class Figures(Command):
         for name, element, label in figures.traversals(gan):
             figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
             figures.write(figure, run.folder / f"traverse-{label}.png")
+        following = follow(gan, held_out) if isinstance(held_out, ImageSet) else {}
+        for name, found in following.items():
+            figure = figures.variation(gan, name, found, seed=self.seed)
+            figures.write(figure, run.folder / f"factor-{name}.png")
 
 
 @dataclass(kw_only=True)
@@ -348,8 +376,8 @@ def _load(command: Any) -> tuple["Run", "InfoGAN"]:
     return Run(command.run), InfoGAN.load(command.run, usable_device(command.device))
 
 
-def _test_images(run: "Run") -> Any:
-    """The held-out images of a run's experiment; none for a run that no experiment declared."""
+def _images(run: "Run", train: bool) -> Any:
+    """Images of a run's experiment, held out or not; none for a run that no experiment declared."""
     from .models import built_in, load_file
 
     kept = run.experiment_file()
@@ -357,7 +385,7 @@ def _test_images(run: "Run") -> Any:
         experiment, _ = load_file(*kept)
     else:
         experiment = built_in().get(run.experiment() or "")
-    return experiment.images(train=False) if experiment else None
+    return experiment.images(train, run.data()) if experiment else None
 
 
 def _check_seed(seed: int) -> None:

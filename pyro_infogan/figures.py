@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .codes import Key, element_of, is_angle, label, unit
 from .errors import DataError, check_names
-from .evaluation import Calibration, Clustering
+from .evaluation import Calibration, Clustering, Following
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
@@ -26,6 +26,7 @@ __all__ = [
     "sheet",
     "traversals",
     "traverse",
+    "variation",
     "write",
 ]
 
@@ -182,6 +183,31 @@ def traverse(
     step = gan.image_shape[2] + 2
     axes.set_xticks([step * (column + 0.5) for column in range(columns)], ticks, fontsize=7)
     axes.set_xlabel(name if _single(gan, name) else f"{name}[{element}]")
+    return figure
+
+
+def variation(gan: InfoGAN, factor: str, found: Following, rows: int = 5, seed: int = 0) -> Figure:
+    """Figures 3 to 6: the code that best follows a factor, over its prior's range.
+
+    Args:
+        gan: a trained InfoGAN.
+        factor: the factor's name.
+        found: which code follows it, from ``evaluate`` or ``follow``.
+        rows: how many rows of fixed noise and other codes.
+        seed: of those.
+
+    Raises:
+        DeclarationError, DataError: as :func:`traverse`.
+    """
+    check_names("figures.variation", [found.code], gan.prior.sites)
+    prior = gan.prior.sites[found.code]
+    span = None
+    if not gan.prior.is_discrete(found.code):
+        ends = (part.expand(prior.event_shape).reshape(-1) for part in unit(prior))
+        centre, scale = (end[found.element].item() for end in ends)
+        span = (centre - scale, centre + scale)
+    figure = traverse(gan, found.code, element=found.element, span=span, rows=rows, seed=seed)
+    figure.axes[0].set_title(f"{factor}: {found.measure} {found.value:.2f}", fontsize="medium")
     return figure
 
 

@@ -46,8 +46,6 @@ from .randomness import seeded
 
 __all__ = ["InfoGAN"]
 
-POSTERIOR_WIDTH = 128
-"""Width of Q's hidden layer (appendix C)."""
 BATCH = 1_000
 """Images that go through the networks at once outside training, to bound memory."""
 
@@ -107,9 +105,9 @@ class InfoGAN(nn.Module):
         pair = networks(self.image_shape, noise + self.prior.width)
         self.generator, self.trunk = pair.generator, pair.trunk
         self.discriminator = nn.Linear(pair.features, 1)
-        hidden = nets.posterior_layer(pair.features, POSTERIOR_WIDTH)
+        hidden = nets.posterior_layer(pair.features, pair.hidden)
         chosen = {} if posterior is None else posterior
-        self.posterior = Posterior(self.prior, hidden, POSTERIOR_WIDTH, chosen)
+        self.posterior = Posterior(self.prior, hidden, pair.hidden or pair.features, chosen)
         self.information_weights = self._weights(information_weights or {})
         self._initialise(pair)
         self._check_networks()

@@ -210,6 +210,11 @@ class Run:
         """Name of the experiment that the run was declared by, if it was by one."""
         return (self.record() or {}).get("settings", {}).get("experiment")
 
+    def data(self) -> Path | None:
+        """Where the run's experiment read its images, if from a path."""
+        path = (self.record() or {}).get("data")
+        return Path(path) if path else None
+
     def write_record(self, record: Mapping[str, Any], experiment_file: Path | None = None) -> None:
         """Write ``run.json``, and keep the experiment file where there is one."""
         if experiment_file:

@@ -53,6 +53,7 @@ def train(
     resume: bool = False,
     experiment: str | None = None,
     experiment_file: Path | None = None,
+    experiment_data: Path | None = None,
     progress: bool = True,
 ) -> list[Metrics]:
     """Train both players for ``steps`` updates each, and leave ``gan`` in evaluation mode.
@@ -78,6 +79,7 @@ def train(
         resume: go on from the run folder's newest good checkpoint, where there is one.
         experiment: name of the experiment that declared this, for ``run.json``.
         experiment_file: the user's file that declared it, of which the run keeps a copy.
+        experiment_data: where its images were read from, for ``run.json``.
         progress: whether to show a bar with losses, L_I of each code in nats, and images/s.
 
     Returns:
@@ -116,6 +118,7 @@ def train(
         start = _restore(run, gan, step, log, steps) if run and resume else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
+            facts["data"] = str(experiment_data) if experiment_data else None
             declared = {"declaration": gan.declaration(), "settings": settings}
             run.write_record({**declared, **facts}, experiment_file)
         order = _batches(len(images), batch_size, seed, start)

@@ -16,10 +16,11 @@ from pyro_infogan import InfoGAN, datasets, evaluate, families, figures
 from pyro_infogan.errors import DataError
 from pyro_infogan.evaluation import Calibration, calibrate
 from pyro_infogan.inference.families.bounded import TruncatedNormalDistribution
-from pyro_infogan.infogan import BATCH, POSTERIOR_WIDTH
+from pyro_infogan.infogan import BATCH
 from pyro_infogan.models import networks as nets
 
 N = 4_000
+HIDDEN = 128
 SAMPLES = 99
 
 
@@ -71,9 +72,9 @@ def known(codes, channel, posterior, *, noise=1, signals=1):
         posterior=built(posterior)
         if callable(posterior)
         else {name: built(read) for name, read in posterior.items()},
-        networks=lambda shape, inputs: nets.Pair(Draw(channel), Read(signals), signals),
+        networks=lambda shape, inputs: nets.Pair(Draw(channel), Read(signals), signals, HIDDEN),
     )
-    gan.posterior.hidden = nn.Linear(signals, POSTERIOR_WIDTH, bias=False)
+    gan.posterior.hidden = nn.Linear(signals, HIDDEN, bias=False)
     nn.init.eye_(gan.posterior.hidden.weight)
     return gan
 

@@ -1,7 +1,9 @@
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
+from pyro_infogan import InfoGAN
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.models import networks as nets
 
@@ -23,6 +25,62 @@ def test_paper_mnist_has_the_papers_sizes():
     assert [round(value / 1e6, 2) for value in millions] == [6.56, 0.13, 6.65]
     leaks = {m.negative_slope for m in pair.trunk.modules() if isinstance(m, nn.LeakyReLU)}
     assert leaks == {0.1}
+
+
+def conv(inputs, outputs):
+    return inputs * outputs * 16
+
+
+def norm(width):
+    return 2 * width
+
+
+# Weights by appendix C's tables: a bias only where no batch norm follows.
+TABLES = {
+    nets.paper_faces: (
+        (1, 32, 32),
+        133,
+        133 * 1024 + norm(1024) + 1024 * 8192 + norm(8192) + conv(128, 64) + norm(64),
+        conv(1, 64) + 64 + conv(64, 128) + norm(128) + 8192 * 1024 + norm(1024),
+        (1024, 0),
+    ),
+    nets.paper_colour: (
+        (3, 32, 32),
+        168,
+        168 * 1792 + norm(1792) + conv(448, 256) + norm(256) + conv(256, 128) + 128
+        # The last layer is counted below with the others'.
+        + conv(128, 64) + 64,
+        conv(3, 64) + 64 + conv(64, 128) + norm(128) + conv(128, 256) + norm(256),
+        (4096, 128),
+    ),
+    nets.paper_chairs: (
+        (1, 64, 64),
+        189,
+        189 * 1024 + norm(1024) + 1024 * 16384 + norm(16384) + 2 * (conv(256, 256) + norm(256))
+        + conv(256, 128) + norm(128) + conv(128, 64) + norm(64),
+        conv(1, 64) + 64 + conv(64, 128) + norm(128) + conv(128, 256) + norm(256)
+        + 2 * (conv(256, 256) + norm(256)) + 16384 * 1024 + norm(1024),
+        (1024, 0),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", TABLES, ids=lambda make: make.__name__)
+def test_the_papers_tables(make):
+    shape, inputs, generator, trunk, (features, hidden) = TABLES[make]
+    pair = make(shape, inputs)
+    assert count(pair.generator) == generator + conv(64, shape[0]) + shape[0]
+    assert count(pair.trunk) == trunk
+    assert (pair.features, pair.hidden) == (features, hidden)
+    images = pair.generator(torch.randn(2, inputs))
+    assert images.shape == (2, *shape)
+    assert pair.trunk(images).shape == (2, features)
+
+
+def test_q_without_a_layer_of_its_own_reads_the_trunk():
+    gan = InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (1, 32, 32), networks=nets.paper_faces, noise=8)
+    # Mean and standard deviation of one code, and nothing between them and the trunk.
+    assert count(gan.posterior) == 2 * (1024 + 1)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +111,8 @@ def test_for_shape_takes_the_papers_where_they_fit():
 
 @pytest.mark.parametrize(
     ("make", "shape"),
-    [(nets.paper_mnist, (3, 28, 28)), (nets.dcgan, (1, 7, 28)), (nets.dcgan, (0, 28, 28))],
+    [(make, (3, 28, 28)) for make in (nets.paper_mnist, *TABLES)]
+    + [(nets.dcgan, (1, 7, 28)), (nets.dcgan, (0, 28, 28))],
 )
 def test_images_that_do_not_fit_are_refused(make, shape):
     with pytest.raises(DeclarationError, match="image_shape"):

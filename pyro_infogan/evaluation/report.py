@@ -13,6 +13,8 @@ from ..infogan import InfoGAN
 from ..randomness import seeded
 from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
+from .factors import Following, follow
+from .sweeps import FactorReader, Sweeps, sweep
 
 __all__ = ["Report", "clusterings", "evaluate"]
 
@@ -25,13 +27,17 @@ class Report:
         information: L_I of each code in nats, with its error and H(c).
         calibration: whether Q is as often right as it says, of each number of each code.
         clustering: agreement with the labels, of each code that takes categories.
-        images: how many images the clustering was measured on.
+        following: how well the codes follow each known factor.
+        sweeps: what sweeping each code moves, where a reader of the factors was given.
+        images: how many images clustering and following were measured on.
         draws: how many generated images the bound was measured on, and the calibration on as many.
     """
 
     information: dict[Key, Information]
     calibration: dict[str, Calibration]
     clustering: dict[str, Clustering]
+    following: dict[str, Following]
+    sweeps: Sweeps | None
     images: int
     draws: int
 
@@ -49,19 +55,31 @@ class Report:
             f"on {self.images} images"
             for name, found in self.clustering.items()
         ]
+        lines += [
+            f"{name} is followed best by {found} on {self.images} images"
+            for name, found in self.following.items()
+        ]
+        if self.sweeps:
+            lines.append(str(self.sweeps))
         return "\n".join(lines)
 
 
 def evaluate(
-    gan: InfoGAN, dataset: ImageSet | Tensor | None = None, draws: int = 10_000, seed: int = 0
+    gan: InfoGAN,
+    dataset: ImageSet | Tensor | None = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    reader: FactorReader | None = None,
 ) -> Report:
-    """Measure bound and calibration on generated images, and the categories on labelled ones.
+    """Measure bound and calibration on generated images, and the codes on held-out ones.
 
     Args:
         gan: a trained InfoGAN.
-        dataset: held-out images with labels, for the clustering; without labels there is none.
+        dataset: held-out images: with labels for the clustering, with factors for what follows
+            them; without, there is none.
         draws: generated images for the bound, and for the calibration.
         seed: of those draws; the caller's random state is left as it was.
+        reader: of the factors, from ``fit_reader``, to say what sweeping each code moves.
 
     Raises:
         DataError: for images that do not fit the declaration.
@@ -70,8 +88,10 @@ def evaluate(
         information = gan.information(draws)
     calibration = calibrate(gan, draws, seed=seed)
     clustering = clusterings(gan, dataset)
-    images = len(dataset) if clustering and dataset is not None else 0
-    return Report(information, calibration, clustering, images, draws)
+    following = follow(gan, dataset) if isinstance(dataset, ImageSet) else {}
+    images = len(dataset) if dataset is not None and (clustering or following) else 0
+    sweeps = sweep(gan, reader, seed=seed) if reader else None
+    return Report(information, calibration, clustering, following, sweeps, images, draws)
 
 
 def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Clustering]:

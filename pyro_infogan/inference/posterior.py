@@ -93,7 +93,7 @@ class Posterior(nn.Module):
         *batch, width = features.shape
         hidden = self.hidden(features.reshape(-1, width)).unflatten(0, batch)
         with torch.autocast(hidden.device.type, enabled=False):
-            hidden = hidden.to(next(self.hidden.parameters()).dtype)
+            hidden = hidden.to(next(self.parameters(), hidden).dtype)
             return {key: head(hidden) for key, head in zip(self.keys, self.heads, strict=True)}
 
 

@@ -4,20 +4,33 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..codes import Declaration, Key
-from ..errors import DeclarationError
+from ..errors import DeclarationError, InfoGANError
 from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates
 from . import networks as nets
 
-__all__ = ["Experiment", "load_file"]
+__all__ = ["Experiment", "Variation", "load_file"]
 
 
 # One name for every file, so that a run's own copy names its parts as the original did.
 _MODULE = "_experiment"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Settings with which an experiment makes one factor of its images visible.
+
+    Attributes:
+        rates: Adam's settings.
+        information_weights: λ of each code that is not to have its default.
+    """
+
+    rates: Rates
+    information_weights: Mapping[str, float] | Mapping[Key, float]
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,9 @@ class Experiment:
         image_shape: (channels, height, width).
         data: ``data(train=True)`` gives the images to train on, ``data(train=False)`` those to
             evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
+        real: ``real(path, train=...)`` gives the same of the files at ``path``, where ``data``
+            stands in for a set that does not come with the library.
+        variations: other rates and λ by name.
         noise: size of the incompressible noise z.
         posterior: families for codes that are not to have their default, or a guide.
         information_weights: λ for codes that are not to have their default.
@@ -43,6 +59,8 @@ class Experiment:
     codes: Declaration
     image_shape: tuple[int, int, int]
     data: Callable[..., Any]
+    real: Callable[..., Any] | None = None
+    variations: Mapping[str, Variation] = field(default_factory=dict)
     noise: int = 62
     posterior: Chosen = field(default_factory=dict)
     information_weights: Mapping[str, float] | Mapping[Key, float] = field(default_factory=dict)
@@ -52,14 +70,23 @@ class Experiment:
     steps: int = 5_000
     batch_size: int = 128
 
-    def images(self, train: bool) -> Any:
-        """What ``data(train=...)`` gives.
+    def images(self, train: bool, path: Path | None = None) -> Any:
+        """What ``data(train=...)`` gives, or ``real(path, train=...)`` where there is a path.
 
         Raises:
-            DeclarationError: where it fails.
+            DeclarationError: where it fails, or for a path that the experiment has no use for.
         """
+        if path and not self.real:
+            raise DeclarationError(
+                "--data",
+                got=str(path),
+                expected="no files: this experiment has its own images",
+                fix="Leave it out, or declare an Experiment with real=.",
+            )
         try:
-            return self.data(train=train)
+            return self.real(path, train=train) if path and self.real else self.data(train=train)
+        except InfoGANError:
+            raise
         except Exception as error:
             raise DeclarationError(
                 "the experiment's data",
@@ -67,6 +94,30 @@ class Experiment:
                 expected=f"images from data(train={train})",
                 fix="Write it as in def data(train=True); the cause is shown with --debug.",
             ) from error
+
+    def source(self, path: Path | None = None) -> str:
+        """Where the images come from, in a line."""
+        made = self.real if path else self.data
+        name = getattr(made, "__name__", None) or repr(made)
+        if path:
+            return f"{path}, read by {name}"
+        return name if not self.real else f"{name}; --data PATH gives those of {self.real.__name__}"
+
+    def varied(self, name: str) -> "Experiment":
+        """The experiment with the settings of one of its variations.
+
+        Raises:
+            DeclarationError: for one that it does not have.
+        """
+        if name not in self.variations:
+            raise DeclarationError(
+                "--variation",
+                got=repr(name),
+                expected=f"one of {', '.join(self.variations)}" if self.variations else "none",
+                fix="Choose another, or leave it out.",
+            )
+        chosen = self.variations[name]
+        return replace(self, rates=chosen.rates, information_weights=chosen.information_weights)
 
     @property
     def summary(self) -> str:

@@ -1,7 +1,7 @@
 """Networks: the generator, and the trunk that discriminator and posterior share.
 
-:data:`Networks` functions build both for an image shape. :func:`paper_mnist` is the table of the
-paper's appendix C.1; :func:`dcgan` fits any other size. Images are (n, C, H, W) in [0, 1].
+:data:`Networks` functions build both for an image shape. Those named ``paper_`` are the tables of
+the paper's appendix C; :func:`dcgan` fits any other size. Images are (n, C, H, W) in [0, 1].
 
 Dense layers meet images in channels-last order, so that convolutions never have to reorder memory.
 """
@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from ..errors import DeclarationError
 
-__all__ = ["Networks", "Pair", "dcgan", "for_shape", "initialise", "paper_mnist", "posterior_layer"]
+__all__ = [
+    "Networks",
+    "Pair",
+    "dcgan",
+    "for_shape",
+    "initialise",
+    "paper_chairs",
+    "paper_colour",
+    "paper_faces",
+    "paper_mnist",
+    "posterior_layer",
+]
 
 ImageShape = tuple[int, int, int]
 
@@ -33,12 +44,14 @@ class Pair:
         generator: (n, inputs) → images (n, C, H, W) in [0, 1].
         trunk: images → (n, features).
         features: width of the trunk's output.
+        hidden: width of Q's own layer between trunk and families; 0 for none.
         initialise: draws the first weights of either; by default they stay as they were built.
     """
 
     generator: nn.Module
     trunk: nn.Module
     features: int
+    hidden: int = 128
     initialise: Callable[[nn.Module], None] | None = None
 
 
@@ -71,9 +84,58 @@ def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), activation]
 
 
-def posterior_layer(features: int, width: int) -> nn.Sequential:
-    """Q's hidden layer above the trunk: dense, batch norm, leaky ReLU."""
-    return nn.Sequential(*_dense(features, width, nn.LeakyReLU(LEAK)))
+def _down(inputs: int, outputs: int) -> list[nn.Module]:
+    """Half the size."""
+    convolution = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAK)]
+
+
+def _up(inputs: int, outputs: int) -> list[nn.Module]:
+    """Twice the size."""
+    convolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _level(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
+    """The same size: an even kernel needs one more row and column on one side."""
+    convolution = nn.Conv2d(inputs, outputs, 4, bias=False)
+    return [nn.ZeroPad2d((1, 2, 1, 2)), convolution, nn.BatchNorm2d(outputs), activation]
+
+
+def posterior_layer(features: int, width: int) -> nn.Module:
+    """Q's hidden layer above the trunk: dense, batch norm, leaky ReLU; nothing for a width of 0."""
+    return nn.Sequential(*_dense(features, width, nn.LeakyReLU(LEAK))) if width else nn.Identity()
+
+
+def _expect(name: str, image_shape: ImageShape, expected: ImageShape) -> None:
+    if tuple(image_shape) != expected:
+        raise DeclarationError(
+            f"networks.{name}",
+            got=f"image_shape={tuple(image_shape)}",
+            expected=str(expected),
+            fix="Use networks.dcgan.",
+        )
+
+
+def _two_levels(side: int, inputs: int, hidden: int) -> Pair:
+    """Grey images of four times ``side``: two convolutions and two dense layers either way."""
+    top = side * side * 128
+    generator = nn.Sequential(
+        *_dense(inputs, 1024, nn.ReLU()),
+        *_dense(1024, top, nn.ReLU()),
+        ToImage(side, side),
+        *_up(128, 64),
+        nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
+        nn.Sigmoid(),
+    )
+    trunk = nn.Sequential(
+        nn.Conv2d(1, 64, 4, stride=2, padding=1),
+        nn.LeakyReLU(LEAK),
+        *_down(64, 128),
+        FromImage(),
+        *_dense(top, 1024, nn.LeakyReLU(LEAK)),
+    )
+    return Pair(generator, trunk, 1024, hidden, initialise)
 
 
 def paper_mnist(image_shape: ImageShape, inputs: int) -> Pair:
@@ -82,33 +144,83 @@ def paper_mnist(image_shape: ImageShape, inputs: int) -> Pair:
     Raises:
         DeclarationError: for images other than 1×28×28.
     """
-    if tuple(image_shape) != (1, 28, 28):
-        raise DeclarationError(
-            "networks.paper_mnist",
-            got=f"image_shape={tuple(image_shape)}",
-            expected="(1, 28, 28)",
-            fix="Use networks.dcgan.",
-        )
+    _expect("paper_mnist", image_shape, (1, 28, 28))
+    return _two_levels(7, inputs, hidden=128)
+
+
+def paper_faces(image_shape: ImageShape, inputs: int) -> Pair:
+    """The paper's networks for 3D faces (appendix C): Q has no layer of its own.
+
+    Raises:
+        DeclarationError: for images other than 1×32×32.
+    """
+    _expect("paper_faces", image_shape, (1, 32, 32))
+    return _two_levels(8, inputs, hidden=0)
+
+
+def paper_colour(image_shape: ImageShape, inputs: int) -> Pair:
+    """The paper's networks for SVHN and CelebA (appendix C).
+
+    The paper ends in tanh, on images in [−1, 1]. In [0, 1] that is (tanh(x) + 1) / 2 = σ(2x): the
+    sigmoid here is the same function of weights twice as large.
+
+    Raises:
+        DeclarationError: for images other than 3×32×32.
+    """
+    _expect("paper_colour", image_shape, (3, 32, 32))
+    generator = nn.Sequential(
+        *_dense(inputs, 2 * 2 * 448, nn.ReLU()),
+        ToImage(2, 2),
+        *_up(448, 256),
+        nn.ConvTranspose2d(256, 128, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 3, 4, stride=2, padding=1),
+        nn.Sigmoid(),
+    )
+    trunk = nn.Sequential(
+        nn.Conv2d(3, 64, 4, stride=2, padding=1),
+        nn.LeakyReLU(LEAK),
+        *_down(64, 128),
+        *_down(128, 256),
+        FromImage(),
+    )
+    return Pair(generator, trunk, 4 * 4 * 256, initialise=initialise)
+
+
+def paper_chairs(image_shape: ImageShape, inputs: int) -> Pair:
+    """The paper's networks for 3D chairs (appendix C): Q has no layer of its own.
+
+    A transposed convolution of stride 1 is a convolution, and is written as one.
+
+    Raises:
+        DeclarationError: for images other than 1×64×64.
+    """
+    _expect("paper_chairs", image_shape, (1, 64, 64))
+    top = 8 * 8 * 256
     generator = nn.Sequential(
         *_dense(inputs, 1024, nn.ReLU()),
-        *_dense(1024, 7 * 7 * 128, nn.ReLU()),
-        ToImage(7, 7),
-        nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
+        *_dense(1024, top, nn.ReLU()),
+        ToImage(8, 8),
+        *_level(256, 256, nn.ReLU()),
+        *_level(256, 256, nn.ReLU()),
+        *_up(256, 128),
+        *_up(128, 64),
         nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
     trunk = nn.Sequential(
         nn.Conv2d(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
-        nn.Conv2d(64, 128, 4, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(128),
-        nn.LeakyReLU(LEAK),
+        *_down(64, 128),
+        *_down(128, 256),
+        *_level(256, 256, nn.LeakyReLU(LEAK)),
+        *_level(256, 256, nn.LeakyReLU(LEAK)),
         FromImage(),
-        *_dense(7 * 7 * 128, 1024, nn.LeakyReLU(LEAK)),
+        *_dense(top, 1024, nn.LeakyReLU(LEAK)),
     )
-    return Pair(generator, trunk, 1024, initialise)
+    return Pair(generator, trunk, 1024, hidden=0, initialise=initialise)
 
 
 def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
@@ -137,11 +249,7 @@ def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
 
     trunk: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK)]
     for narrow, wide in pairwise(widths):
-        trunk += [
-            nn.Conv2d(narrow, wide, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(wide),
-            nn.LeakyReLU(LEAK),
-        ]
+        trunk += _down(narrow, wide)
     trunk += [FromImage(), *_dense(top, 1024, nn.LeakyReLU(LEAK))]
 
     generator: list[nn.Module] = [
@@ -157,11 +265,11 @@ def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
             nn.ConvTranspose2d(widths[level], narrow, 4, 2, 1, output_padding=odd, bias=not level)
         )
         generator += [nn.BatchNorm2d(narrow), nn.ReLU()] if level else [nn.Sigmoid()]
-    return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), 1024, initialise)
+    return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), 1024, initialise=initialise)
 
 
 def for_shape(image_shape: ImageShape, inputs: int) -> Pair:
-    """The paper's networks where they fit, else :func:`dcgan`."""
+    """The paper's MNIST networks where they fit, else :func:`dcgan`."""
     paper = tuple(image_shape) == (1, 28, 28)
     return (paper_mnist if paper else dcgan)(image_shape, inputs)
 

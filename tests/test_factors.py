@@ -1,0 +1,252 @@
+"""Codes against known factors: which follows which, and what a sweep moves."""
+
+import math
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_infogan import InfoGAN, evaluate, figures
+from pyro_infogan.datasets import Factor, ImageSet
+from pyro_infogan.errors import DataError, DeclarationError
+from pyro_infogan.evaluation import FactorReader, agreement, fit_reader, follow, readings, sweep
+from pyro_infogan.models.networks import Pair
+
+CODES = {
+    "light": dist.Uniform(-1.0, 1.0),
+    "style": dist.Normal(0.0, 1.0).expand([2]).to_event(1),
+    "kind": dist.Categorical(torch.ones(3)),
+}
+WIDTH = 1 + 2 + 3
+
+
+class Pixels(nn.Module):
+    """Images whose first pixels are the encoded codes, squeezed into [0, 1]; noise is not seen."""
+
+    def forward(self, inputs):
+        codes = inputs[:, -WIDTH:]
+        # The order of the generator's input is that of the declaration, noise first.
+        padded = torch.nn.functional.pad((codes + 8) / 16, (0, 64 - WIDTH))
+        return padded.view(-1, 1, 8, 8)
+
+
+class Read(nn.Module):
+    """A head that takes its parameters from some of the pixels."""
+
+    def __init__(self, posterior):
+        super().__init__()
+        self.posterior = posterior
+
+    def forward(self, features):
+        return self.posterior(features[:, :WIDTH] * 16 - 8)
+
+
+def reads(posterior):
+    return lambda prior, features: Read(posterior)
+
+
+def perfect():
+    """An InfoGAN whose Q reads each code off the image."""
+    return InfoGAN(
+        CODES,
+        (1, 8, 8),
+        noise=3,
+        networks=lambda shape, inputs: Pair(Pixels(), nn.Flatten(), 64, hidden=0),
+        posterior={
+            "light": reads(lambda p: dist.Normal(p[:, 0], 0.1)),
+            "style": reads(lambda p: dist.Normal(p[:, 1:3], 0.1).to_event(1)),
+            "kind": reads(lambda p: dist.Categorical(logits=9 * p[:, 3:6])),
+        },
+    ).eval()
+
+
+def drawn(gan, n=500):
+    """Images of known codes, with factors that follow some of them."""
+    torch.manual_seed(0)
+    noise, codes = gan.draw(n)
+    factors = {
+        "brightness": Factor(-3 * codes["light"] ** 3),
+        "angle": Factor(codes["style"][:, 1].argsort().argsort() / n * 2 + 0.7, period=2.0),
+        "type": Factor((codes["kind"] + 1) % 3),
+        "chance": Factor(torch.randn(n)),
+    }
+    return ImageSet(gan.generate(n, codes, noise), factors=factors), codes
+
+
+def test_q_is_read_number_by_number():
+    gan = perfect()
+    dataset, codes = drawn(gan)
+    found = readings(gan, dataset.images)
+    assert list(found) == ["light", "style[0]", "style[1]", "kind"]
+    torch.testing.assert_close(found["light"].values, codes["light"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["style[1]"].values, codes["style"][:, 1], atol=1e-5, rtol=0)
+    assert found["style[1]"].element == 1
+    assert found["kind"].values.equal(codes["kind"])
+
+
+def test_each_factor_finds_its_code():
+    gan = perfect()
+    dataset, _ = drawn(gan)
+    found = follow(gan, dataset)
+    best = {name: (one.code, one.element, one.measure) for name, one in found.items()}
+    assert best["brightness"] == ("light", 0, "Spearman")
+    assert best["angle"] == ("style", 1, "circular")
+    assert best["type"] == ("kind", 0, "NMI")
+    for name in ("brightness", "angle", "type"):
+        assert found[name].value == pytest.approx(1.0, abs=1e-6)
+    # Of 500 independent pairs |ρ| has a standard error of 1/√499, NMI is below that of a table of
+    # 10 by 3 with (10 − 1)(3 − 1) / 2n nats by chance.
+    assert found["chance"].value < max(4 / math.sqrt(499), 4 * 9 * 2 / 1000)
+    assert found["brightness"].every["style[0]"] < 4 / math.sqrt(499)
+
+
+def test_a_set_without_factors_has_none_to_follow():
+    gan = perfect()
+    dataset, _ = drawn(gan)
+    assert follow(gan, ImageSet(dataset.images)) == {}
+    with pytest.raises(DataError, match="2 or more"):
+        follow(gan, dataset.subset(slice(0, 1)))
+
+
+def test_agreement_of_a_constant_is_nothing():
+    up = torch.arange(50.0)
+    assert agreement(Factor(up), torch.ones(50)) == ("Spearman", 0.0)
+    assert agreement(Factor(up, period=50.0), torch.ones(50)) == ("circular", 0.0)
+    assert agreement(Factor(torch.arange(50) % 2), torch.ones(50))[1] == 0.0
+
+
+def test_circular_agreement_does_not_mind_where_the_circle_is_cut():
+    angle = torch.rand(400, generator=torch.Generator().manual_seed(1)) * 2 * math.pi
+    truth = Factor(angle, period=2 * math.pi)
+    for shift in (0.0, 1.0, 3.0):
+        for way in (1, -1):
+            code = (way * angle + shift).remainder(2 * math.pi)
+            assert agreement(truth, code)[1] == pytest.approx(1.0, abs=1e-3)
+            # Spearman sees the cut.
+        cut = agreement(Factor(angle), (angle + 2.0).remainder(2 * math.pi))[1]
+        assert cut < 0.9
+    noise = torch.randn(400, generator=torch.Generator().manual_seed(2))
+    # 400 · R̄² is exponential with mean 1, and this is the larger of two.
+    assert agreement(truth, noise)[1] < 10 / 400
+
+
+class ExactReader(FactorReader):
+    """Reads the pixels of ``Pixels`` as they were made."""
+
+    def read(self, images):
+        pixels = images.flatten(1)[:, :WIDTH] * 16 - 8
+        return {
+            "brightness": -3 * pixels[:, 0] ** 3,
+            "angle": pixels[:, 2].remainder(2.0),
+            "type": pixels[:, 3:6].argmax(1),
+            "chance": torch.zeros(len(images)),
+        }
+
+
+def test_a_sweep_moves_what_the_code_is_and_nothing_else():
+    gan = perfect()
+    dataset, _ = drawn(gan)
+    reader = ExactReader(1, dataset.factors)
+    moved = sweep(gan, reader, rows=20, columns=9).moved
+    low, high = torch.quantile(dataset.factors["brightness"].values, torch.tensor([0.05, 0.95]))
+    assert moved["light"]["brightness"] == pytest.approx(6 / (high - low).item(), rel=1e-3)
+    # A standard normal's code goes from −1 to 1, all of a circle of 2 but one of nine steps.
+    assert moved["style[1]"]["angle"] == pytest.approx(7 / 8, abs=1e-3)
+    assert moved["kind"]["type"] == 1.0
+    still = {(code, factor): v for code, each in moved.items() for factor, v in each.items()}
+    for pair in (("light", "brightness"), ("style[1]", "angle"), ("kind", "type")):
+        still.pop(pair)
+    assert max(still.values()) < 1e-5
+
+
+def shapes(n, seed):
+    """Bars of known brightness, direction and kind of background."""
+    generator = torch.Generator().manual_seed(seed)
+    bright = torch.rand(n, generator=generator)
+    turn = torch.rand(n, generator=generator) * 2 * math.pi
+    dark = torch.randint(2, (n,), generator=generator)
+    grid = torch.linspace(-1, 1, 16)
+    y, x = torch.meshgrid(grid, grid, indexing="ij")
+    ahead = turn.cos()[:, None, None] * x + turn.sin()[:, None, None] * y
+    images = (ahead > 0) * (0.5 + 0.5 * bright[:, None, None]) + 0.3 * dark[:, None, None] * (
+        ahead <= 0
+    )
+    factors = {
+        "bright": Factor(bright),
+        "turn": Factor(turn, period=2 * math.pi),
+        "dark": Factor(dark),
+    }
+    return ImageSet((images[:, None] * 255).to(torch.uint8), factors=factors)
+
+
+def test_a_reader_learns_to_read():
+    before = torch.get_rng_state()
+    reader = fit_reader(shapes(1_000, 0), shapes(300, 1), steps=150)
+    assert torch.get_rng_state().equal(before)
+    assert {name: measure for name, (measure, _) in reader.agreement.items()} == {
+        "bright": "Spearman",
+        "turn": "circular",
+        "dark": "NMI",
+    }
+    assert min(value for _, value in reader.agreement.values()) > 0.9
+    gan = InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (1, 16, 16)).eval()
+    held_out = shapes(100, 2)
+    report = evaluate(gan, held_out, draws=200, reader=reader)
+    assert report.sweeps is not None
+    assert set(report.sweeps.moved["c"]) == {"bright", "turn", "dark"}
+    assert "sweeping c moves bright" in str(report)
+    assert "turn is followed best by c, circular" in str(report)
+    assert set(report.data()["sweeps"]["reader"]) == {"bright", "turn", "dark"}
+
+
+@pytest.mark.parametrize("n", [10, 200])
+def test_a_reader_needs_factors_and_images(n):
+    plain = ImageSet(torch.zeros(n, 1, 16, 16, dtype=torch.uint8))
+    with pytest.raises(DataError, match="with factors"):
+        fit_reader(plain, plain)
+
+
+def test_the_figure_shows_the_code_over_its_range():
+    gan = perfect()
+    dataset, _ = drawn(gan)
+    found = follow(gan, dataset)
+    figure = figures.variation(gan, "brightness", found["brightness"], rows=2)
+    axes = figure.axes[0]
+    assert axes.get_title() == "brightness: Spearman 1.00"
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    assert (ticks[0], ticks[-1]) == ("-1", "1")
+    assert figures.variation(gan, "angle", found["angle"]).axes[0].get_xlabel() == "style[1]"
+    kinds = figures.variation(gan, "type", found["type"]).axes[0].get_xticklabels()
+    assert [text.get_text() for text in kinds] == ["0", "1", "2"]
+    other = InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (1, 8, 8))
+    with pytest.raises(DeclarationError, match="light"):
+        figures.variation(other, "brightness", found["brightness"])
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], torch.ones(2, 2), torch.tensor([1.0, math.nan])])
+def test_a_factor_is_one_finite_number_an_image(values):
+    with pytest.raises(DataError, match="one finite number"):
+        Factor(values)
+
+
+def test_what_is_known_of_images_is_one_for_each():
+    images = torch.zeros(3, 1, 8, 8)
+    assert ImageSet(images).labels.tolist() == [-1, -1, -1]
+    with pytest.raises(DataError, match="shade"):
+        ImageSet(images, factors={"shade": Factor(torch.ones(2))})
+    with pytest.raises(DataError, match="names"):
+        ImageSet(images, names=["a.png"])
+    whole = ImageSet(
+        images,
+        torch.tensor([4, -1, 5]),
+        {"shade": Factor(torch.arange(3.0), period=3.0)},
+        ["a", "b", "c"],
+    )
+    assert whole.labelled.tolist() == [0, 2]
+    for some in (whole.subset(torch.tensor([2, 0])), whole.subset(slice(2, None, None))):
+        assert some.names[0] == "c"
+        assert some.labels[0] == 5
+        assert some.factors["shade"].values[0] == 2.0
+        assert some.factors["shade"].period == 3.0
+    assert whole.subset(slice(1, 3)).images.data_ptr() == images[1:].data_ptr()
