@@ -4,8 +4,10 @@
     python benchmarks/seeds.py benchmarks/imbalance.py:fixed --seeds 3
 
 Each even digit is there once for every five of an odd one. A uniform prior has ten equal categories
-to give away; one that learns may give the odd digits more. In ``learned`` it answers to the
-discriminator alone; in ``bounded`` to L_I too, where H(c) is optimised.
+to give away, so that big digits are split and small ones share. In ``learned`` the prior becomes
+what Q finds among the real images, with some weight on H(c), so that rare categories do not die.
+In ``generator`` it goes by the generator's own loss instead, L_I with its H(c) included, which
+leaves it near the uniform one.
 """
 
 import sys
@@ -17,8 +19,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyro_infogan import InfoGAN, datasets, evaluate
+from pyro_infogan import InfoGAN, PriorTerms, Rates, datasets
 from pyro_infogan.datasets import ImageSet
+from pyro_infogan.evaluation import clusterings
 from pyro_infogan.models.mnist import mnist
 
 RATIO = 5
@@ -48,9 +51,11 @@ class Learned(nn.Module):
 fixed = replace(
     mnist, codes={"digit": dist.Categorical(torch.ones(10))}, data=imbalanced, steps=1_500
 )
-# H(c) in L_I draws the prior to the uniform one, against what the discriminator asks of it.
-bounded = replace(fixed, codes=Learned())
-learned = replace(bounded, objective=replace(mnist.objective, info_updates_prior=0.0))
+generator = replace(fixed, codes=Learned())
+found = PriorTerms(adversarial=0.0, information=0.0, wake=1.0, entropy=0.1)
+learned = replace(
+    generator, objective=replace(mnist.objective, prior=found), rates=Rates(prior=0.03)
+)
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def main() -> None:
         every = torch.arange(10)
         with torch.no_grad():
             probs = gan.prior.log_prob({"digit": every})["digit"].exp()
-        found = evaluate(gan, datasets.mnist(train=False)).clustering["digit"]
+        found = clusterings(gan, imbalanced(train=False))["digit"]
         # A category stands for the digit that most of its images show.
         shown = torch.tensor(found.confusion).argmax(1)
         share = torch.zeros(10).index_add(0, shown, probs)

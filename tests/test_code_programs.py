@@ -12,7 +12,7 @@ from torch import nn
 from pyro_infogan import InfoGAN, families, figures
 from pyro_infogan.codes import CodePrior, Marginal, encode, unit
 from pyro_infogan.errors import DeclarationError, RunError
-from pyro_infogan.inference import Objective, Rates, Step, scores
+from pyro_infogan.inference import Objective, PriorTerms, Rates, Step, scores
 from pyro_infogan.models.networks import Pair
 
 CENTRES = torch.tensor([-2.0, 0.0, 4.0])
@@ -350,15 +350,20 @@ def test_a_reparameterised_prior_gets_its_gradient_by_backpropagation():
     assert abs(truth) > 4 * error
 
 
-def test_a_learned_prior_moves_with_the_generator_alone():
+def test_a_learned_prior_moves_in_its_own_update_alone():
     gan = InfoGAN(Learned(), (1, 8, 8), noise=2).train()
     step = Step(gan)
+    real = torch.rand(8, 1, 8, 8)
     before = {name: value.clone() for name, value in gan.prior.named_parameters()}
     assert len(before) == 2
-    step.update_discriminator(torch.rand(8, 1, 8, 8))
+    step.update_discriminator(real)
+    step.update_generator(8)
+    others = {name: value.clone() for name, value in gan.generator.named_parameters()}
     for name, value in gan.prior.named_parameters():
         assert torch.equal(value, before[name])
-    step.update_generator(8)
+    step.update_prior(real)
+    for name, value in gan.generator.named_parameters():
+        assert torch.equal(value, others[name])
     for name, value in gan.prior.named_parameters():
         assert not torch.equal(value, before[name]), name
 
@@ -431,7 +436,7 @@ def test_straight_through_categories_learn_by_backpropagation():
     ).train()
     codes = gan.prior.draw(5)
     assert codes["kind"].requires_grad
-    Step(gan).update_generator(8)
+    Step(gan)(torch.rand(8, 1, 8, 8))
     assert gan.prior.program.program.logits.abs().sum() > 0
 
 
@@ -450,14 +455,92 @@ def test_a_prior_may_answer_to_the_discriminator_alone():
         )
 
     game, _ = gradients(10.0, Objective(info_updates_generator=False))
-    prior, generator = gradients(10.0, Objective(info_updates_prior=0.0))
+    prior, generator = gradients(10.0, Objective(prior=PriorTerms(information=0.0)))
     torch.testing.assert_close(prior, game)
     told, steered = gradients(10.0, Objective())
     torch.testing.assert_close(generator, steered)
     for mine, other in zip(told, game, strict=True):
         assert (mine - other).abs().max() > 1e-3
-    half, _ = gradients(10.0, Objective(info_updates_prior=0.5))
+    half, _ = gradients(10.0, Objective(prior=PriorTerms(information=0.5)))
     between = [torch.lerp(one, other, 0.5) for one, other in zip(game, told, strict=True)]
     torch.testing.assert_close(half, between)
-    with pytest.raises(DeclarationError, match=r"\[0, 1\]"):
-        Objective(info_updates_prior=1.5)
+    nothing, _ = gradients(10.0, Objective(prior=PriorTerms(adversarial=0.0, information=0.0)))
+    assert all(gradient.abs().max() == 0 for gradient in nothing)
+    with pytest.raises(DeclarationError, match="weights of 0 or more"):
+        PriorTerms(wake=-1.0)
+
+
+class Shares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([1.0, 0.0, -1.0]))
+
+    def forward(self):
+        pyro.sample("digit", dist.Categorical(logits=self.logits))
+
+
+def test_the_entropy_term_has_the_gradient_of_the_entropy():
+    gan = learning(Shares())
+    logits = gan.prior.program.program.logits
+    only = PriorTerms(adversarial=0.0, information=0.0, entropy=2.0)
+    step = Step(gan, Objective(prior=only), Rates(0.0, 0.0))
+    found = []
+    for _ in range(400):
+        step.update_generator(64)
+        found.append(logits.grad.clone())
+    found = torch.stack(found)
+    (truth,) = torch.autograd.grad(-2.0 * dist.Categorical(logits=logits).entropy(), logits)
+    error = found.std(0) / math.sqrt(len(found))
+    assert ((found.mean(0) - truth).abs() <= 4 * error).all()
+    assert (truth.abs() > 8 * error).any()
+
+
+def test_the_wake_term_makes_the_prior_what_q_finds_among_real_images():
+    """Its gradient is that of the cross entropy of prior and aggregate posterior: p − E q."""
+    gan = learning(Shares())
+    logits = gan.prior.program.program.logits
+    only = PriorTerms(adversarial=0.0, information=0.0, wake=1.0)
+    step = Step(gan, Objective(prior=only), Rates(0.0, 0.0, prior=0.0))
+    real = torch.rand(64, 1, 8, 8)
+    found = []
+    for _ in range(400):
+        step.optimisers["prior"].zero_grad()
+        step.update_prior(real)
+        found.append(logits.grad.clone())
+    found = torch.stack(found)
+    with torch.no_grad():
+        read = gan.posterior(gan.trunk(real))["digit"].probs.mean(0)
+        truth = logits.softmax(0) - read
+    error = found.std(0) / math.sqrt(len(found))
+    assert ((found.mean(0) - truth).abs() <= 4 * error).all()
+    assert (truth.abs() > 8 * error).any()
+    # And nothing else feels it.
+    assert all(value.grad is None for value in gan.posterior.parameters())
+
+
+def test_a_prior_learns_from_real_images_in_the_step():
+    gan = learning(Shares())
+    program = gan.prior.program.program
+    only = PriorTerms(adversarial=0.0, information=0.0, wake=1.0)
+    step = Step(gan, Objective(prior=only), Rates(0.0, 0.0, prior=0.05))
+    real = torch.rand(64, 1, 8, 8)
+    for _ in range(300):
+        step(real)
+    with torch.no_grad():
+        read = gan.posterior(gan.trunk(real))["digit"].probs.mean(0)
+    # Adam's last steps are as long as its rate.
+    torch.testing.assert_close(program.logits.softmax(0), read, atol=0.06, rtol=0)
+
+
+def test_a_posterior_that_leaves_the_prior_cannot_teach_it():
+    class Reach(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.high = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self):
+            pyro.sample("slant", dist.Uniform(-1.0, self.high, validate_args=False))
+
+    gan = InfoGAN(Reach(), (1, 8, 8), noise=2).train()
+    with pytest.raises(DeclarationError, match="slant"):
+        Step(gan, Objective(prior=PriorTerms(wake=1.0)))

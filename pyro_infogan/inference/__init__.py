@@ -5,7 +5,7 @@ from .bound import Information, scores
 from .distortion import Affine, Chain, Strokes
 from .joint import Guide
 from .posterior import Chosen, Posterior, log_probs, parameters, sample_codes
-from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, Rates, Step
+from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, PriorTerms, Rates, Step
 
 __all__ = [
     "INFOGAN",
@@ -19,6 +19,7 @@ __all__ = [
     "Invariance",
     "Objective",
     "Posterior",
+    "PriorTerms",
     "Rates",
     "Step",
     "Strokes",

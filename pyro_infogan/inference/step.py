@@ -2,7 +2,8 @@ r"""The step: who is updated by what.
 
 .. math:: \min_{G, Q} \max_D V(D, G) - \sum_c \lambda_c L_I^c(G, Q)
 
-(Chen et al. 2016, equation 6.) One step updates the two players in turn:
+(Chen et al. 2016, equation 6.) One step updates the two players in turn, then
+the prior, if it learns:
 
 ============== ============================== ====================================================
 player         its parameters                 what moves them
@@ -10,13 +11,14 @@ player         its parameters                 what moves them
 discriminator  trunk, discriminator head      V on real and generated images
 ..             trunk, posterior               L_I on generated images
 generator      generator                      the non-saturating loss, and L_I
-..             a prior that learns            the same, L_I only where it is asked for
+prior          a prior that learns            what its :class:`PriorTerms` say
 ============== ============================== ====================================================
 
 Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,9 +28,10 @@ from torch import Tensor, nn
 
 from ..codes import CodePrior, Key, label, names_of
 from ..errors import DeclarationError, check_names
+from ..randomness import seeded
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
-from .posterior import Posterior
+from .posterior import Posterior, sample_codes
 
 __all__ = [
     "INFOGAN",
@@ -37,6 +40,7 @@ __all__ = [
     "Game",
     "Invariance",
     "Objective",
+    "PriorTerms",
     "Rates",
     "Step",
 ]
@@ -61,24 +65,29 @@ class Game(Protocol):
         ...
 
 
+# Draws of Q that a prior must be able to score.
+_TRIED = 64
+
 PRECISIONS = (torch.float32, torch.bfloat16)
 """What the networks can be trained in; float16 would need its losses scaled."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Adam's settings for the two players."""
+    """Adam's settings: a learning rate for each player, and for a prior that learns."""
 
     discriminator: float = 2e-4
     generator: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
+    prior: float = 1e-3
 
     def __post_init__(self) -> None:
-        good = self.discriminator >= 0 and self.generator >= 0 and len(self.betas) == 2
+        rates = (self.discriminator, self.generator, self.prior)
+        good = min(rates) >= 0 and len(self.betas) == 2
         if not good or not all(0 <= beta < 1 for beta in self.betas):
             raise DeclarationError(
                 "Rates",
-                got=f"{self.discriminator}, {self.generator}, betas {self.betas}",
+                got=f"{', '.join(map(str, rates))}, betas {self.betas}",
                 expected="learning rates of 0 or more and two betas in [0, 1)",
                 fix="The paper's are 2e-4 and 1e-3.",
             )
@@ -86,13 +95,6 @@ class Rates:
 
 PAPER_RATES = Rates()
 """The paper's learning rates, and its official code's betas."""
-
-
-def _check_share(what: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise DeclarationError(
-            what, got=share, expected="a number in [0, 1]", fix="Give one that is."
-        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,46 @@ class Invariance:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_share("Invariance.share", self.share)
+        if not 0 <= self.share <= 1:
+            raise DeclarationError(
+                "Invariance.share",
+                got=self.share,
+                expected="a number in [0, 1]",
+                fix="Give one that is.",
+            )
+
+
+@dataclass(frozen=True)
+class PriorTerms:
+    """What moves a prior that learns: a sum of terms, each with a weight of 0 or more.
+
+    The first two are the generator's own loss, and stop at what InfoGAN says of a prior. With
+    L_I in it, a prior of categories is drawn towards the one of most entropy. The third asks that
+    the prior be what Q finds among the real images: it lowers the cross entropy of p(c) to the
+    aggregate posterior E_x[q(c | x)], as the wake phase of wake-sleep does (Hinton et al. 1995).
+    Rare categories may die of it, against which the last one helps.
+
+    Attributes:
+        adversarial: weight of the non-saturating loss.
+        information: weight of L_I of the generator's images, each code with its λ. H(c) is in it.
+        wake: weight of log p(c) at codes drawn from Q on real images.
+        entropy: weight of H(c).
+    """
+
+    adversarial: float = 1.0
+    information: float = 1.0
+    wake: float = 0.0
+    entropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = (self.adversarial, self.information, self.wake, self.entropy)
+        if not all(0 <= weight < math.inf for weight in weights):
+            raise DeclarationError(
+                "PriorTerms",
+                got=str(weights)[1:-1],
+                expected="finite weights of 0 or more",
+                fix="Leave a term out with 0.",
+            )
 
 
 @dataclass(frozen=True)
@@ -128,20 +169,14 @@ class Objective:
         info_updates_trunk: whether L_I moves the trunk in the discriminator's step, as the paper's
             minimum over Q does, or the posterior's own layers alone.
         info_updates_generator: whether L_I moves the generator.
-        info_updates_prior: share in [0, 1] of the generator's L_I that moves a prior that learns.
-            At 1, H(c) is optimised too and draws the prior towards the one of most entropy; at 0
-            the prior answers to the discriminator alone, to which a code should be as frequent as
-            what it stands for.
+        prior: what moves a prior that learns.
         invariance: a distortion that some codes must survive.
     """
 
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
-    info_updates_prior: float = 1.0
+    prior: PriorTerms = PriorTerms()
     invariance: Invariance | None = None
-
-    def __post_init__(self) -> None:
-        _check_share("Objective.info_updates_prior", self.info_updates_prior)
 
 
 INFOGAN = Objective()
@@ -193,20 +228,40 @@ class Step:
             player: [p for module in modules for p in module.parameters() if p.requires_grad]
             for player, modules in parts.items()
         }
-        moved = {
-            "discriminator": (self.players["discriminator"], self.rates.discriminator),
-            "generator": (self.players["generator"] + self.players["prior"], self.rates.generator),
+        rates = {
+            "discriminator": self.rates.discriminator,
+            "generator": self.rates.generator,
+            "prior": self.rates.prior,
         }
         self.optimisers = {
-            player: torch.optim.Adam(parameters, lr=rate, betas=self.rates.betas, fused=True)
-            for player, (parameters, rate) in moved.items()
+            player: torch.optim.Adam(weights, lr=rates[player], betas=self.rates.betas, fused=True)
+            for player, weights in self.players.items()
+            # A prior that does not learn is no player.
+            if weights or player != "prior"
         }
         if self.objective.invariance:
             codes = self.objective.invariance.codes
             check_names("Invariance.codes", codes, gan.information_weights)
+        if self.players["prior"] and self.objective.prior.wake:
+            self._check_wake()
+
+    def _check_wake(self) -> None:
+        """Refuse a Q that may draw what the prior cannot give, whose log p(c) says nothing."""
+        gan = self.gan
+        with torch.no_grad(), seeded(0):
+            images = gan.decode(*gan.draw(_TRIED))
+            codes = sample_codes(gan.prior, gan.posterior(gan.trunk(images)))
+            for name, log_p in gan.prior.log_prob(codes).items():
+                if not log_p.isfinite().all():
+                    raise DeclarationError(
+                        f"PriorTerms.wake with code {name!r}",
+                        got="a posterior that draws values outside the prior's support",
+                        expected="one that stays inside it",
+                        fix="Choose such a family, as families.TruncatedNormal or families.Beta.",
+                    )
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
-        """Update discriminator, then generator, with one batch of real images (n, C, H, W).
+        """Update discriminator, generator and prior with one batch of real images (n, C, H, W).
 
         Returns:
             ``loss_d`` and ``loss_g``, the mean probabilities ``d_real`` and ``d_fake`` that the
@@ -214,7 +269,9 @@ class Step:
             this batch, without distortions. With a prior that learns also ``entropy/<code>``, the
             mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
         """
-        return self.update_discriminator(real) | self.update_generator(len(real))
+        told = self.update_discriminator(real) | self.update_generator(len(real))
+        self.update_prior(real)
+        return told
 
     def update_discriminator(self, real: Tensor) -> dict[str, Tensor]:
         """Raise V and L_I over trunk, discriminator head and posterior."""
@@ -237,26 +294,46 @@ class Step:
         } | {f"info/{label(key)}": value for key, value in info.items()}
 
     def update_generator(self, n: int) -> dict[str, Tensor]:
-        """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images."""
-        gan = self.gan
+        """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images.
+
+        A prior that learns gets its gradient of the same images, which :meth:`update_prior` takes.
+        """
+        gan, terms = self.gan, self.objective.prior
         noise, codes = gan.draw(n)
         with self._autocast(noise.device):
             generated = gan.decode(noise, codes)
             features = gan.trunk(generated)
             logits = gan.discriminator(features)
-            loss = cost = generator_loss(logits)
+            loss = generator_loss(logits)
+            bound = torch.zeros_like(loss)
             if self.objective.info_updates_generator:
-                cost = loss - self._bound(codes, generated, features, attached=True)[0]
+                bound = self._bound(codes, generated, features, attached=True)[0]
         told = {"loss_g": loss.detach().mean()}
-        routes = [(cost.mean(), self.players["generator"])]
+        routes = [((loss - bound).mean(), self.players["generator"])]
         if self.players["prior"]:
             log_p = gan.prior.log_prob(codes)
             told |= {f"entropy/{name}": -value.detach().mean() for name, value in log_p.items()}
-            felt = torch.lerp(loss, cost, self.objective.info_updates_prior)
+            surprise = torch.stack([value for value in log_p.values() if value.requires_grad])
+            felt = terms.adversarial * loss - terms.information * bound
+            felt = felt + terms.entropy * surprise.sum(0)
             surrogate = self._score_function(codes, log_p, felt)
             routes.append((felt.mean() + surrogate, self.players["prior"]))
+            self.optimisers["prior"].zero_grad()
         self._descend("generator", *routes)
         return told
+
+    def update_prior(self, real: Tensor) -> None:
+        """Move a prior that learns, by the generator's last images and Q's reading of real ones."""
+        gan, wake = self.gan, self.objective.prior.wake
+        if not self.players["prior"]:
+            return
+        if wake:
+            with torch.no_grad(), self._autocast(real.device):
+                codes = sample_codes(gan.prior, gan.posterior(gan.trunk(real)))
+            log_p = gan.prior.log_prob(codes)
+            learned = torch.stack([value for value in log_p.values() if value.requires_grad])
+            (-wake * learned.sum(0).mean()).backward(inputs=self.players["prior"])
+        self.optimisers["prior"].step()
 
     def _score_function(
         self, codes: Mapping[str, Tensor], log_p: Mapping[str, Tensor], cost: Tensor
@@ -270,12 +347,13 @@ class Step:
         gan, objective = self.gan, self.objective
         advantage = (cost - cost.mean()).detach() * len(cost) / (len(cost) - 1)
         weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
-        share = objective.info_updates_prior if objective.info_updates_generator else 0.0
+        share = objective.prior.information if objective.info_updates_generator else 0.0
         total = cost.new_zeros(())
         for name, value in log_p.items():
             if value.requires_grad and not codes[name].requires_grad:
-                # Less λ, since L_I holds λ log p(c), whose gradient has no mean, only noise.
-                total = total + ((advantage - share * weights[name]) * value).mean()
+                # Less what the cost holds of log p(c), whose gradient has no mean, only noise.
+                held = share * weights[name] + objective.prior.entropy
+                total = total + ((advantage - held) * value).mean()
         return total
 
     def _autocast(self, device: torch.device) -> torch.autocast:
