@@ -52,7 +52,7 @@ fixed = replace(
     mnist, codes={"digit": dist.Categorical(torch.ones(10))}, data=imbalanced, steps=1_500
 )
 generator = replace(fixed, codes=Learned())
-found = PriorTerms(adversarial=0.0, information=0.0, wake=1.0, entropy=0.1)
+found = PriorTerms(adversarial=0.0, information=0.0, wake=1.0, entropy=0.2)
 learned = replace(
     generator, objective=replace(mnist.objective, prior=found), rates=Rates(prior=0.03)
 )
