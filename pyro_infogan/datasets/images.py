@@ -103,7 +103,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     def subset(self, indices: Tensor | slice) -> "ImageSet":
         """The images at ``indices`` (k,) with what is known of them; of a slice, without a copy."""
-        places = torch.arange(len(self))[indices]
+        places: list[int] = torch.arange(len(self))[indices].tolist()
         return ImageSet(
             self.images[indices],
             self.labels[indices],
@@ -111,7 +111,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
                 name: Factor(factor.values[indices], factor.period)
                 for name, factor in self.factors.items()
             },
-            [self.names[place] for place in places.tolist()] if self.names else (),
+            [self.names[place] for place in places] if self.names else (),
         )
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
