@@ -742,7 +742,7 @@ def npz(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-def testdatasets.dsprites(npz, monkeypatch):
+def test_dsprites(npz, monkeypatch):
     path = npz(**sprites(1000))
     train = datasets.dsprites(path, progress=False)
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("read again"))
