@@ -92,10 +92,10 @@ def checked_folder(path: str | Path) -> Path:
         DataError: otherwise.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(
             f"folder {root}",
-            got="a file" if root.exists() else "nothing there",
+            got="a file" if os.path.exists(root) else "nothing there that may be read",
             expected="a folder",
             fix="Check the path.",
         )
