@@ -1,10 +1,32 @@
-"""Images to train on, held in memory as bytes.
+"""Images to train on, as bytes: in memory, or mapped from a cache.
 
 A set is indexable, ``dataset[i]`` being ``(image, label)``, and knows its images as one tensor,
 which is what training gathers batches from.
 """
 
-from .images import Factor, ImageSet, read_image
+from .cache import cached, home
+from .chairs import chairs
+from .dsprites import dsprites
+from .faces import faces
+from .folder import folder
+from .images import Factor, ImageSet
 from .mnist import mnist
+from .reading import read_image, refuse, skip
+from .torchvision_sets import celeba, svhn
 
-__all__ = ["Factor", "ImageSet", "mnist", "read_image"]
+__all__ = [
+    "Factor",
+    "ImageSet",
+    "cached",
+    "celeba",
+    "chairs",
+    "dsprites",
+    "faces",
+    "folder",
+    "home",
+    "mnist",
+    "read_image",
+    "refuse",
+    "skip",
+    "svhn",
+]

@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
 from ..errors import DataError
 from ..images import scaled
 
-__all__ = ["Factor", "ImageSet", "read_image"]
-
-_MODES = {1: "L", 3: "RGB"}
+__all__ = ["Factor", "ImageSet"]
 
 # Stands for the default; what it holds is never read.
 UNLABELLED = torch.empty(0, dtype=torch.int64)
@@ -108,7 +103,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     def subset(self, indices: Tensor | slice) -> "ImageSet":
         """The images at ``indices`` (k,) with what is known of them; of a slice, without a copy."""
-        places = torch.arange(len(self))[indices]
+        places: list[int] = torch.arange(len(self))[indices].tolist()
         return ImageSet(
             self.images[indices],
             self.labels[indices],
@@ -116,47 +111,9 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
                 name: Factor(factor.values[indices], factor.period)
                 for name, factor in self.factors.items()
             },
-            [self.names[place] for place in places.tolist()] if self.names else (),
+            [self.names[place] for place in places] if self.names else (),
         )
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (C, H, W) as floats in [0, 1], and its label."""
         return scaled(self.images[index]), self.labels[index]
-
-
-def read_image(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
-    """An image file as uint8 (C, H, W): made grey or colour, and resized, as ``image_shape`` asks.
-
-    Transparency is dropped; resizing is bilinear with antialiasing and does not keep the aspect
-    ratio.
-
-    Raises:
-        DataError: for a file that is missing, broken, or deeper than 8 bits a channel.
-    """
-    channels, height, width = image_shape
-    if channels not in _MODES:
-        raise DataError(
-            f"image {path}",
-            got=f"a run with {channels} channels",
-            expected="1 (grey) or 3 (colour)",
-            fix="Read the file yourself and pass a tensor to gan.infer.",
-        )
-    try:
-        with Image.open(path) as file:
-            if file.mode.startswith(("I", "F")):
-                raise DataError(
-                    f"image {path}",
-                    got=f"mode {file.mode}",
-                    expected="8 bits a channel",
-                    fix="Convert it first: only you know which range of values is black to white.",
-                )
-            image = file.convert(_MODES[channels])
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"image {path}", got=error, expected="an image that Pillow reads", fix="Check the file."
-        ) from error
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return pil_to_tensor(image)
