@@ -140,9 +140,11 @@ def march(distance: Distance, shape: Shape, camera: Camera, size: int) -> Seen:
     coverage = (1 - (closest - _TOUCHING).clamp(min=0) / pixel).clamp(min=0)
     kept = (coverage > 0) & own.repeat_interleave(_COARSE**2, 1)
     image, _ = kept.nonzero(as_tuple=True)
+    # Back to where the ray came through the surface: deeper down, another side may be nearer.
+    at = at + (closest - pixel / 2).clamp(max=0)
     x, y, z = ((origin[axis] + at * way[axis])[kept] for axis in range(3))
-    left = closest[kept] - pixel / 2
-    own_shape = {name: value[image] for name, value in shape.items()}
+    own_shape = {name: value.index_select(0, image) for name, value in shape.items()}
+    left = distance(own_shape, x, y, z)
     return Seen(image, place[kept], x, y, z, coverage[kept], own_shape, left)
 
 
