@@ -26,8 +26,8 @@ def street_numbers(n: int = 20_000, train: bool = True, seed: int = 0) -> ImageS
     """Digits 3×32×32 cut out of house numbers: what SVHN shows, made of MNIST's digits.
 
     A digit on a coloured plate, between parts of its neighbours or alone, in light from some side,
-    more or less sharp. Labels are the digits in the middle. Made anew at each call, a quarter of a
-    second for a thousand on a CPU.
+    more or less sharp. Labels are the digits in the middle. Made anew at each call, a thousand
+    in less than half a second on a CPU.
 
     Args:
         n: how many; a longer set begins with the shorter one.
