@@ -21,7 +21,9 @@ def main(rows: int = 8, columns: int = 16) -> None:
         sheet.resize((sheet.width * 3, sheet.height * 3), Image.Resampling.NEAREST).save(
             f"{name}.png"
         )
-        print(f"{name}.png: {tuple(dataset.images.shape[1:])}, factors {', '.join(dataset.factors)}")
+        print(
+            f"{name}.png: {tuple(dataset.images.shape[1:])}, factors {', '.join(dataset.factors)}"
+        )
 
 
 if __name__ == "__main__":
