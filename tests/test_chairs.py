@@ -1,6 +1,7 @@
 """The ray marcher against geometry, chairs against what their numbers say, and the set of them."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -258,6 +259,9 @@ def test_threads_draw_the_same_images(own_cache, monkeypatch):
     try:
         assert (chair_set(130).images == alone).all()
         assert torch.get_num_threads() == 2
+        # What a new thread begins with, too.
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(1)
 

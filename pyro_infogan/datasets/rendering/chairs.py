@@ -19,7 +19,7 @@ __all__ = ["LIGHT", "VERSION", "draw", "render"]
 VERSION = 1
 """Of this code: pictures that another version drew are drawn anew."""
 
-LIGHT = (-0.55, 0.65, 0.52)
+LIGHT = (-0.55, 0.65, 0.524)
 """Direction of the light as the camera sees it: to the right, up, and towards the camera."""
 
 _ABSENT = -0.5

@@ -25,7 +25,9 @@ Distance = Callable[[Shape, Tensor, Tensor, Tensor], Tensor]
 """``distance(shape, x, y, z)``: at most the distance of each point to the surface, negative inside.
 
 The numbers of ``shape`` come as (n, 1) for points (n, m), and as (r,) for points (r,), so that it
-has to work element by element. On a CPU, ``torch.where`` and indexing take as long as twenty sums.
+has to work element by element, and what it was given has to stay as it was. It is all that takes
+time: on a CPU an operation in place takes half as long as one that makes a tensor, ``torch.where``
+and indexing twenty times as long.
 """
 
 _COARSE = 4
