@@ -12,6 +12,8 @@ from .folder import folder
 from .images import Factor, ImageSet
 from .mnist import mnist
 from .reading import read_image, refuse, skip
+from .rendered import rendered_chairs
+from .street_numbers import street_numbers
 from .torchvision_sets import celeba, svhn
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "mnist",
     "read_image",
     "refuse",
+    "rendered_chairs",
     "skip",
+    "street_numbers",
     "svhn",
 ]
