@@ -4,7 +4,8 @@ A set is indexable, ``dataset[i]`` being ``(image, label)``, and knows its image
 which is what training gathers batches from.
 """
 
+from .heads import rendered_faces
 from .images import Factor, ImageSet, read_image
 from .mnist import mnist
 
-__all__ = ["Factor", "ImageSet", "mnist", "read_image"]
+__all__ = ["Factor", "ImageSet", "mnist", "read_image", "rendered_faces"]
