@@ -27,7 +27,7 @@ ALLOWED = {
     "images": LEAVES,
     "runs": LEAVES,
     "inference": LEAVES | {"codes"},
-    "datasets": LEAVES | {"images"},
+    "datasets": LEAVES | {"devices", "images"},
     # Experiment files declare with codes, objectives and data.
     "models": LEAVES | {"codes", "inference", "datasets"},
     "infogan": CORE | {"runs", "inference", "models"},

@@ -22,14 +22,18 @@ Shape = Mapping[str, Tensor]
 """What sets one thing apart from another: numbers by name, each (n,), one for each image."""
 
 Distance = Callable[[Shape, Tensor, Tensor, Tensor], Tensor]
-"""``distance(shape, x, y, z)``: at most the distance of each point (r,) to the surface, negative
-inside; the numbers of ``shape`` come as (r,), those of the image that the point belongs to."""
+"""``distance(shape, x, y, z)``: at most the distance of each point to the surface, negative inside.
+
+The numbers of ``shape`` come as (n, 1) for points (n, m), and as (r,) for points (r,), so that it
+has to work element by element. On a CPU, ``torch.where`` and indexing take as long as twenty sums.
+"""
 
 _COARSE = 4
 """Side, in pixels, of the square that one thick ray goes before."""
 _COARSE_STEPS = 24
-_STEPS = 24
-_COMPACT_EVERY = 3
+_STEPS = 32
+_PACK_AFTER = (5, 9, 14, 20)
+"""Steps after which rays that have arrived are left behind."""
 _TOUCHING = 2e-3
 """Distance at which a ray has arrived: a sixteenth of a pixel of a 64×64 image."""
 
@@ -48,22 +52,36 @@ class Camera:
     elevation: Tensor
     distance: float = 5.0
 
-    def rays(self, size: int) -> tuple[Tensor, Tensor]:
-        """Origins (n, 3) and unit directions (n, size², 3), pixel by pixel, rows from the top."""
+    def outward(self, right: float, up: float, nearer: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The direction (n,) each of x, y and z, of what each camera sees as given."""
         sin_a, cos_a = self.azimuth.sin(), self.azimuth.cos()
         sin_e, cos_e = self.elevation.sin(), self.elevation.cos()
-        zero = torch.zeros_like(sin_a)
-        towards = torch.stack([cos_e * sin_a, sin_e, cos_e * cos_a], -1)
-        right = torch.stack([cos_a, zero, -sin_a], -1)
-        up = torch.stack([-sin_e * sin_a, cos_e, -sin_e * cos_a], -1)
-        middle = (torch.arange(size, device=zero.device, dtype=zero.dtype) + 0.5) / size * 2 - 1
+        level = nearer * cos_e - up * sin_e
+        return (
+            right * cos_a + level * sin_a,
+            up * cos_e + nearer * sin_e,
+            level * cos_a - right * sin_a,
+        )
+
+    def rays(self, across: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit directions (n, m) each of x, y and z, of rays through points of the picture.
+
+        Args:
+            across: (n, m) or (m,), from −1 at the left edge to 1.
+            up: the same, from −1 at the lower edge to 1.
+        """
+        sin_a, cos_a = self.azimuth.sin()[:, None], self.azimuth.cos()[:, None]
+        sin_e, cos_e = self.elevation.sin()[:, None], self.elevation.cos()[:, None]
         # The plane of the picture goes through the origin, a little larger than the unit sphere
         # looks from here.
-        middle = middle / math.sqrt(1 - self.distance**-2)
-        down, across = (axis.flatten() for axis in torch.meshgrid(middle, middle, indexing="ij"))
-        point = across[:, None] * right[:, None] - down[:, None] * up[:, None]
-        directions = point - self.distance * towards[:, None]
-        return self.distance * towards, directions / directions.norm(dim=-1, keepdim=True)
+        larger = 1 / math.sqrt(1 - self.distance**-2)
+        across, up = across * larger, up * larger
+        level = self.distance * cos_e + up * sin_e
+        x = across * cos_a - level * sin_a
+        y = up * cos_e - self.distance * sin_e
+        z = -across * sin_a - level * cos_a
+        shorter = (x * x + y * y + z * z).rsqrt()
+        return x * shorter, y * shorter, z * shorter
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Seen:
         x, y, z: (r,), where.
         coverage: (r,), in (0, 1]: how much of the pixel is covered; less than 1 along outlines.
         shape: the numbers of the ray's image, each (r,).
-        distance: (r,), what is left to the surface.
+        distance: (r,), from there to the surface; negative inside.
     """
 
     image: Tensor
@@ -92,88 +110,123 @@ class Seen:
 def march(distance: Distance, shape: Shape, camera: Camera, size: int) -> Seen:
     """Send a ray through every pixel of every image (n, size, size).
 
+    Rays end half a pixel under the surface, if they get there: one that passes the outline at a
+    distance d covers 1/2 − d of its pixel, on either side of it.
+
     Args:
         distance: the thing, inside the unit sphere.
         shape: its numbers in each image, (n,).
         camera: of n images.
         size: height and width, a multiple of 4.
     """
+    numbers = {name: value[:, None] for name, value in shape.items()}
+    origin = tuple(part[:, None] for part in camera.outward(0, 0, camera.distance))
     pixel = 2 / size
-    near, far = camera.distance - 1.05, camera.distance + 1.05
-    image, cell, start = _thick(distance, shape, camera, size // _COARSE, near, far, pixel)
-    # Each square's own pixels.
+    cells = size // _COARSE
+    far = camera.distance + 1.05
+
+    start = _thick(distance, numbers, camera, origin, cells, far, pixel)
+    # Each image has its own number of squares to look at: the first of (n, m) are its own, the
+    # rest repeat one.
+    cell, own = _packed(start < far)
     inner = torch.arange(_COARSE, device=cell.device)
-    row = (cell // (size // _COARSE) * _COARSE)[:, None, None] + inner[:, None]
-    column = (cell % (size // _COARSE) * _COARSE)[:, None, None] + inner
-    place = (row * size + column).flatten()
-    image = image.repeat_interleave(_COARSE**2)
-    gone = start.repeat_interleave(_COARSE**2)
+    row = (cell // cells * _COARSE)[..., None, None] + inner[:, None]
+    column = (cell % cells * _COARSE)[..., None, None] + inner
+    place = (row * size + column).flatten(1)
+    gone = start.gather(1, cell).repeat_interleave(_COARSE**2, 1)
+    way = camera.rays(*_middles(place, size))
 
-    origins, directions = camera.rays(size)
-    ox, oy, oz = origins[image].unbind(-1)
-    dx, dy, dz = directions[image, place].unbind(-1)
-    own = {name: value[image] for name, value in shape.items()}
-    closest = torch.full_like(gone, math.inf)
-    at = gone.clone()
-    # Rays still under way, with what they carry gathered now and then, not at each step.
-    going = torch.arange(len(image), device=image.device)
-    carried = (ox, oy, oz, dx, dy, dz)
-    numbers, length, best, best_at = own, gone, closest.clone(), at.clone()
-    for step in range(_STEPS):
-        ax, ay, az, bx, by, bz = carried
-        left = distance(numbers, ax + length * bx, ay + length * by, az + length * bz)
-        nearer = left < best
-        best = torch.where(nearer, left, best)
-        best_at = torch.where(nearer, length, best_at)
-        length = length + left
-        if step % _COMPACT_EVERY == _COMPACT_EVERY - 1 or step == _STEPS - 1:
-            closest[going], at[going] = best, best_at
-            on = ((best > _TOUCHING) & (length < far)).nonzero().squeeze(-1)
-            if not len(on):
-                break
-            going = going[on]
-            carried = tuple(part[on] for part in carried)
-            numbers = {name: value[on] for name, value in numbers.items()}
-            length, best, best_at = length[on], best[on], best_at[on]
-
+    closest, at = _fine(distance, numbers, origin, way, gone, pixel / 2, far)
     coverage = (1 - (closest - _TOUCHING).clamp(min=0) / pixel).clamp(min=0)
-    kept = (coverage > 0).nonzero().squeeze(-1)
-    at = at[kept]
-    x, y, z = (origin[kept] + at * way[kept] for origin, way in ((ox, dx), (oy, dy), (oz, dz)))
-    return Seen(
-        image[kept],
-        place[kept],
-        x,
-        y,
-        z,
-        coverage[kept],
-        {name: value[kept] for name, value in own.items()},
-        closest[kept],
-    )
+    kept = (coverage > 0) & own.repeat_interleave(_COARSE**2, 1)
+    image, _ = kept.nonzero(as_tuple=True)
+    x, y, z = ((origin[axis] + at * way[axis])[kept] for axis in range(3))
+    left = closest[kept] - pixel / 2
+    own_shape = {name: value[image] for name, value in shape.items()}
+    return Seen(image, place[kept], x, y, z, coverage[kept], own_shape, left)
+
+
+def _middles(place: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """How far across and up the picture the middles of pixels are, each from −1 to 1."""
+    across = (place % size + 0.5) * (2 / size) - 1
+    up = 1 - (place // size + 0.5) * (2 / size)
+    return across, up
+
+
+def _packed(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices (n, k) of the chosen ones of each row, and which of them are its own.
+
+    A row with fewer than k repeats its first element, chosen or not.
+    """
+    row, column = chosen.nonzero(as_tuple=True)
+    count = chosen.sum(1)
+    first = count.cumsum(0) - count
+    own = torch.arange(int(count.max()), device=count.device) < count[:, None]
+    indices = torch.zeros(own.shape, dtype=column.dtype, device=column.device)
+    indices[row, torch.arange(len(row), device=row.device) - first[row]] = column
+    return indices, own
 
 
 def _thick(
     distance: Distance,
-    shape: Shape,
+    numbers: Shape,
     camera: Camera,
+    origin: tuple[Tensor, ...],
     cells: int,
-    near: float,
     far: float,
     pixel: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, square and length gone of the thick rays that come near something."""
-    origins, directions = camera.rays(cells)
-    own = {name: value[:, None] for name, value in shape.items()}
-    ox, oy, oz = origins[:, None].unbind(-1)
-    dx, dy, dz = directions.unbind(-1)
+) -> Tensor:
+    """Length (n, cells²) that each thick ray goes free; ``far`` or more where it meets nothing."""
+    place = torch.arange(cells * cells, device=camera.azimuth.device)
+    dx, dy, dz = camera.rays(*_middles(place, cells))
+    ox, oy, oz = origin
+    gone = torch.full_like(dx, camera.distance - 1.05)
     # What a ray must keep free about it, so that all rays of its square may start where it stops.
     radius = math.sqrt(0.5) * 2 / cells + pixel
-    gone = torch.full_like(dx, near)
     for _ in range(_COARSE_STEPS):
-        left = distance(own, ox + gone * dx, oy + gone * dy, oz + gone * dz)
-        gone = torch.where(gone < far, gone + (left - radius).clamp(min=0), gone)
-    image, cell = (gone < far).nonzero(as_tuple=True)
-    return image, cell, gone[image, cell]
+        left = distance(numbers, ox + gone * dx, oy + gone * dy, oz + gone * dz)
+        step = (left - radius).clamp(min=0)
+        if not step.any():
+            break
+        gone = (gone + step).clamp(max=far)
+    return gone
+
+
+def _fine(
+    distance: Distance,
+    numbers: Shape,
+    origin: tuple[Tensor, ...],
+    way: tuple[Tensor, ...],
+    gone: Tensor,
+    under: float,
+    far: float,
+) -> tuple[Tensor, Tensor]:
+    """How close each ray (n, m) comes to the surface ``under`` the thing's own, and where."""
+    closest, closest_at = torch.full_like(gone, math.inf), gone
+    ox, oy, oz = origin
+    # What rays carry that are still under way, and which of the m they are.
+    (dx, dy, dz), length, best, best_at, going = way, gone, closest, gone, None
+    for step in range(1, _STEPS + 1):
+        left = distance(numbers, ox + length * dx, oy + length * dy, oz + length * dz) + under
+        nearer = (left < best).to(left.dtype)
+        best = torch.minimum(best, left)
+        best_at = torch.lerp(best_at, length, nearer)
+        length = (length + left).clamp(max=far)
+        if step in _PACK_AFTER or step == _STEPS:
+            if going is None:
+                closest, closest_at = best, best_at
+            else:
+                closest.scatter_(1, going, best)
+                closest_at.scatter_(1, going, best_at)
+            on = (best > _TOUCHING) & (length < far)
+            if not on.any():
+                break
+            index, _ = _packed(on)
+            going = index if going is None else going.gather(1, index)
+            dx, dy, dz, length, best, best_at = (
+                part.gather(1, index) for part in (dx, dy, dz, length, best, best_at)
+            )
+    return closest, closest_at
 
 
 def normals(distance: Distance, seen: Seen, width: float) -> tuple[Tensor, Tensor, Tensor]:

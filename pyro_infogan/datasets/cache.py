@@ -1,0 +1,231 @@
+"""Arrays kept on disk, whole or not there, and mapped into memory rather than read.
+
+::
+
+    .photos-64-colour.pyro_infogan/
+      cache.json         what it was made from; shape and type of each array
+      images.npy         an array
+
+Nothing read from here runs code.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..errors import DataError
+
+__all__ = ["Writer", "cached", "home", "place_for"]
+
+FORMAT = 1
+"""Version of the layout of a cache, and of the order and conversion of what it holds."""
+_RECORD = "cache.json"
+
+
+def home() -> Path:
+    """Where sets that have no folder of their own are kept: ``$PYRO_INFOGAN_CACHE``.
+
+    Without it, ``pyro_infogan`` in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    if own := os.environ.get("PYRO_INFOGAN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyro_infogan"
+
+
+def place_for(source: Path, variant: str, cache: str | Path | None) -> Path:
+    """Where the cache of a file or folder is: hidden beside it, or in the folder ``cache``."""
+    source = source.resolve()
+    if cache is None:
+        return source.with_name(f".{source.name}-{variant}.pyro_infogan")
+    # Many a folder is named "images".
+    told_apart = f"{zlib.crc32(os.fsencode(source)):08x}"
+    return Path(cache) / f"{source.name}-{told_apart}-{variant}.pyro_infogan"
+
+
+class Writer:
+    """Makes the arrays of a cache that is being built.
+
+    Args:
+        folder: where they are written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.arrays: dict[str, np.memmap] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Zeros on disk, to be filled in place.
+
+        Raises:
+            DataError: for a name that is not a word, or a disk without room.
+        """
+        path = _array_file(self.folder, name)
+        try:
+            array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+            # The file is a hole as yet. Filling it on a full disk would kill the process (SIGBUS),
+            # so the room is taken first.
+            if hasattr(os, "posix_fallocate"):
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            raise _unwritable(
+                self.folder.parent, error, f"room for {size / 2**20:,.1f} MiB"
+            ) from error
+        self.arrays[name] = array
+        return array
+
+    def finish(self, key: Any) -> None:
+        """Bring all of it to disk, the record last."""
+        for name, array in self.arrays.items():
+            array.flush()
+            with _array_file(self.folder, name).open("rb") as file:
+                os.fsync(file.fileno())
+        arrays = {
+            name: {"shape": list(array.shape), "dtype": array.dtype.str}
+            for name, array in self.arrays.items()
+        }
+        with (self.folder / _RECORD).open("w") as file:
+            json.dump({"format": FORMAT, "key": key, "arrays": arrays}, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def cached(
+    place: Path, key: Mapping[str, Any], make: Callable[[Writer], None]
+) -> dict[str, np.ndarray]:
+    """The arrays of the cache at ``place``, mapped copy-on-write: what is changed stays in memory.
+
+    They are made anew where there are none, where they were made with another ``key``, and where
+    any of them is damaged.
+
+    Args:
+        place: the cache's folder, which holds nothing else.
+        key: what the arrays follow from, as JSON can tell it.
+        make: fills the arrays of a :class:`Writer`. Nothing is left behind where it fails.
+
+    Raises:
+        DataError: for a place that cannot be written to, has no room, or holds other files.
+    """
+    place = place.resolve()
+    found = _load(place, key)
+    if found is None:
+        _build(place, key, make)
+        found = _load(place, key)
+    if found is None:
+        raise DataError(
+            f"cache {place}",
+            got="arrays that cannot be mapped",
+            expected="those that were just written",
+            fix="Leave the folder to one process, on a disk that can map files.",
+        )
+    return found
+
+
+def _load(place: Path, key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+    """The arrays, if they are those of ``key``, and whole."""
+    try:
+        record = (place / _RECORD).read_bytes()
+        said = json.loads(record)
+        if said["format"] != FORMAT or _text(said["key"]) != _text(key):
+            return None
+        arrays = {name: _mapped(place, name, **about) for name, about in said["arrays"].items()}
+        # Another process may have put its cache in place since.
+        return arrays if (place / _RECORD).read_bytes() == record else None
+    except Exception:  # a damaged file leads to a dozen types
+        return None
+
+
+def _text(key: Any) -> str:
+    return json.dumps(key, sort_keys=True)
+
+
+def _mapped(place: Path, name: str, *, shape: list[int], dtype: str) -> np.ndarray:
+    """An array, if it is the declared one; another error otherwise."""
+    path = _array_file(place, name)
+    array = np.load(path, mmap_mode="c", allow_pickle=False)
+    if [list(array.shape), array.dtype.str] != [shape, dtype]:
+        raise ValueError(path)
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise ValueError(path)
+    return array
+
+
+def _array_file(folder: Path, name: str) -> Path:
+    """The file of an array, which is inside the folder whatever the name."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise DataError(
+            "array of a cache", got=repr(name), expected="a word of a-z, 0-9, _", fix="Rename it."
+        )
+    return folder / f"{name}.npy"
+
+
+def _build(place: Path, key: Mapping[str, Any], make: Callable[[Writer], None]) -> None:
+    """Make the arrays in a folder beside, and put it in place once it is whole."""
+    _check_replaceable(place)
+    beside = place.with_name(f"{place.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        # A process of the same number may have been killed here.
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        writer = Writer(beside)
+        make(writer)
+        writer.finish(key)
+        _swap(beside, place)
+    except OSError as error:
+        raise _unwritable(place.parent, error, "room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(beside: Path, place: Path) -> None:
+    """Put the new cache in place of the old. In between there is none, never a part of one."""
+    old = beside.with_name(f"{beside.name}.old")
+    try:
+        with suppress(FileNotFoundError):
+            place.rename(old)
+        beside.rename(place)
+    except OSError as error:
+        # Another process was faster: its cache is as good.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(place: Path) -> None:
+    """Refuse to replace what is not a cache."""
+    try:
+        files = {path.name for path in place.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(place, error, "room") from error
+    arrays = {name for name in files if name.endswith(".npy")}
+    if files and files - arrays != {_RECORD}:
+        raise DataError(
+            f"cache {place}",
+            got=f"a folder with {sorted(files - arrays)[:3] or 'arrays, but no record of them'}",
+            expected="a cache, or no folder yet",
+            fix="Remove it, or keep the cache elsewhere: pass cache=.",
+        )
+
+
+def _unwritable(folder: Path, error: OSError, room: str) -> DataError:
+    return DataError(
+        f"cache in {folder}",
+        got=error,
+        expected=f"a folder with {room} that can be written to",
+        fix="Free space, or keep the cache elsewhere: pass cache=.",
+    )
