@@ -4,8 +4,8 @@ A set is indexable, ``dataset[i]`` being ``(image, label)``, and knows its image
 which is what training gathers batches from.
 """
 
-from .heads import rendered_faces
+from .heads import portraits, rendered_faces
 from .images import Factor, ImageSet, read_image
 from .mnist import mnist
 
-__all__ = ["Factor", "ImageSet", "mnist", "read_image", "rendered_faces"]
+__all__ = ["Factor", "ImageSet", "mnist", "portraits", "read_image", "rendered_faces"]
