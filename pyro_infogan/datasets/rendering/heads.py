@@ -191,7 +191,7 @@ def _hair(shape: Shape, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     x = x / shape["width"]
     cap = _ellipsoid(x, y - 0.2, z + 0.1, 0.56, 0.64, 0.68) - shape["thick"]
     flat = (z + 0.16) * 1.15
-    hanging = torch.addcmul(x * x, flat, flat).sqrt() - 0.57 - shape["thick"]
+    hanging = torch.addcmul(x * x, flat, flat).sqrt() - 0.59 - shape["thick"]
     hanging = torch.maximum(hanging, torch.maximum(shape["low"] - y, y - 0.3))
     line = (z - 0.7 * y - shape["line"]) * 0.82
     return torch.maximum(_join(cap, hanging, 0.1), line) * shape["scale"]
@@ -244,9 +244,9 @@ class _Front:
 
     def mouth(self, skin: Tensor, smile: Tensor) -> Tensor:
         """Skin (r, 3) with a mouth: its corners go up and its lips apart as it smiles (r,)."""
-        half = 0.19 + 0.05 * smile
+        half = 0.21 + 0.04 * smile
         along = (self.x / half).square()
-        height = self.y - _MOUTH - 0.1 * smile * (along - 0.45)
+        height = self.y - _MOUTH - 0.13 * smile * (along - 0.45)
         shut = (1.15 - along).clamp(min=0).sqrt()
         gap = 0.055 * smile.clamp(min=0) * shut
         lips = _within(height.abs(), gap + 0.05 * self.shape["lips"] * shut, 0.05)
