@@ -9,6 +9,7 @@ from .chairs import chairs
 from .dsprites import dsprites
 from .faces import faces
 from .folder import folder
+from .heads import portraits, rendered_faces
 from .images import Factor, ImageSet
 from .mnist import mnist
 from .reading import read_image, refuse, skip
@@ -27,9 +28,11 @@ __all__ = [
     "folder",
     "home",
     "mnist",
+    "portraits",
     "read_image",
     "refuse",
     "rendered_chairs",
+    "rendered_faces",
     "skip",
     "street_numbers",
     "svhn",

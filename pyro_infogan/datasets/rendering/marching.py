@@ -54,7 +54,9 @@ class Camera:
     elevation: Tensor
     distance: float = 5.0
 
-    def outward(self, right: float, up: float, nearer: float) -> tuple[Tensor, Tensor, Tensor]:
+    def outward(
+        self, right: float | Tensor, up: float | Tensor, nearer: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The direction (n,) each of x, y and z, of what each camera sees as given."""
         sin_a, cos_a = self.azimuth.sin(), self.azimuth.cos()
         sin_e, cos_e = self.elevation.sin(), self.elevation.cos()
