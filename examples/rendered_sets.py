@@ -9,7 +9,9 @@ from pyro_infogan import datasets, figures
 from pyro_infogan.images import scaled
 
 SETS = {
+    "portraits": datasets.portraits,
     "rendered_chairs": datasets.rendered_chairs,
+    "rendered_faces": datasets.rendered_faces,
     "street_numbers": datasets.street_numbers,
 }
 

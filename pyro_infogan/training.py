@@ -23,7 +23,16 @@ from .descriptions import matches
 from .devices import fast_precision, usable_device
 from .errors import DataError, DivergenceError, RunError, checked_count
 from .images import checked_images, scaled
-from .inference import INFOGAN, PAPER_RATES, Objective, Rates, Step
+from .inference import (
+    INFOGAN,
+    PAPER_RATES,
+    Labels,
+    Objective,
+    Rates,
+    Schedule,
+    Step,
+    checked_labels,
+)
 from .infogan import InfoGAN
 from .randomness import derived, seeded
 from .runs import Run, part
@@ -34,6 +43,8 @@ LOG_EVERY = 10
 """Steps that one line of ``metrics.jsonl`` averages over."""
 SAVE_EVERY = 1_000
 """Steps between checkpoints."""
+
+_SUMMED = 10_000
 
 Metrics = dict[str, float]
 
@@ -47,6 +58,7 @@ def train(
     out: str | Path | None = None,
     device: str | torch.device | None = None,
     *,
+    labels: Mapping[str, Tensor] | None = None,
     objective: Objective = INFOGAN,
     rates: Rates = PAPER_RATES,
     precision: torch.dtype | None = None,
@@ -71,6 +83,10 @@ def train(
         seed: of the order of the data and of every draw.
         out: run folder for ``run.json``, ``metrics.jsonl`` and checkpoints; None keeps nothing.
         device: where to train; a GPU if there is one, by default.
+        labels: of codes that have any, by name, (n, event shape) in the order of the images: whole
+            numbers with −1 for an image without one, or floats with NaN. Q of these codes then
+            learns from the labelled images alone (semi-supervised InfoGAN, Spurr et al. 2017), as
+            ``objective.guidance`` says.
         objective: the terms of the game; :data:`~pyro_infogan.inference.PLAIN_GAN` is Figure 1's
             baseline.
         rates: Adam's settings.
@@ -84,17 +100,18 @@ def train(
 
     Returns:
         What ``metrics.jsonl`` holds: for every 10 steps the means of ``loss_d``, ``loss_g``,
-        ``d_real``, ``d_fake`` and ``info/<code>``, ``entropy/<code>`` of a prior that learns, and
-        ``step`` and ``images_per_s``.
+        ``d_real``, ``d_fake`` and ``info/<code>``, ``label/<code>`` of a code with labels,
+        ``entropy/<code>`` of a prior that learns, and ``step`` and ``images_per_s``.
 
     Raises:
-        DataError: for images or a batch size that do not fit, before anything is written.
+        DataError: for images, labels or a batch size that do not fit, before anything is written.
         RunError: for a folder that holds another run, or a device that is not there.
         DivergenceError: where a loss or weight stops being finite; the last good checkpoint stays.
     """
     images = checked_images(
         dataset.images if isinstance(dataset, ImageSet) else dataset, gan.image_shape
     )
+    observed = checked_labels(gan.prior, labels or {}, len(images))
     _check_counts(steps=steps, batch_size=batch_size, seed=seed, images=len(images))
     device = usable_device(device)
     run = Run(out) if out is not None else None
@@ -106,13 +123,17 @@ def train(
         "objective": _plain(objective),
         "rates": _plain(rates),
     }
+    if observed:
+        settings["labels"] = {name: _told(each) for name, each in observed.items()}
     if run:
         _claim(run, gan, settings, resume)
 
     precision = precision or fast_precision(device)
     gan.to(device).train()
     images = images.to(device)
-    step = Step(gan, objective, rates, precision)
+    labelled = {name: each.known.cpu() for name, each in observed.items()}
+    observed = {name: each.to(device) for name, each in observed.items()}
+    step = Step(gan, objective, rates, precision, tuple(observed))
     log = _Log(run)
     with seeded(derived(seed, 0), device), pyro.validation_enabled(False):
         start = _restore(run, gan, step, log, steps) if run and resume else 0
@@ -122,6 +143,10 @@ def train(
             declared = {"declaration": gan.declaration(), "settings": settings}
             run.write_record({**declared, **facts}, experiment_file)
         order = _batches(len(images), batch_size, seed, start)
+        if observed:
+            any_code = torch.stack(list(labelled.values())).any(0)
+            schedule = objective.guidance.schedule
+            order = _guided(order, any_code, schedule, batch_size, seed, start)
         bar = tqdm(
             range(start + 1, steps + 1),
             initial=start,
@@ -131,8 +156,14 @@ def train(
             unit="step",
         )
         for done in bar:
-            real = scaled(images[next(order).to(device)])
-            log.add(step(real), batch_size)
+            chosen = next(order)
+            places = chosen.to(device)
+            told = {
+                name: each.at(places)
+                for name, each in observed.items()
+                if labelled[name][chosen].any()
+            }
+            log.add(step(scaled(images[places]), told), batch_size)
             saving = run is not None and (done % SAVE_EVERY == 0 or done == steps)
             if saving or done % LOG_EVERY == 0 or done == steps:
                 _stop_unless_finite(log.means(), gan, done, run)
@@ -151,19 +182,21 @@ class _Log:
         self.run = run
         self.lines: list[Metrics] = []
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self._start_clock()
 
     def _start_clock(self) -> None:
         self.images, self.since = 0, time.perf_counter()
 
     def add(self, losses: dict[str, Tensor], images: int) -> None:
-        self.sums = {name: self.sums.get(name, 0.0) + loss for name, loss in losses.items()}
-        self.count += 1
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + loss
+            # Not every step tells everything: one without labels has no score of theirs.
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.images += images
 
     def means(self) -> Metrics:
-        return {name: (total / self.count).item() for name, total in self.sums.items()}
+        return {name: (total / self.counts[name]).item() for name, total in self.sums.items()}
 
     def write(self, step: int) -> Metrics:
         speed = self.images / (time.perf_counter() - self.since)
@@ -172,7 +205,7 @@ class _Log:
         if self.run:
             self.run.append(line)
         if step % LOG_EVERY == 0:
-            self.sums, self.count = {}, 0
+            self.sums, self.counts = {}, {}
         self._start_clock()
         return line
 
@@ -186,7 +219,7 @@ def _state(gan: InfoGAN, step: Step, log: _Log) -> dict[str, Any]:
         **gan.contents(),
         "optimisers": {name: opt.state_dict() for name, opt in step.optimisers.items()},
         "random": random,
-        "log": {"sums": log.sums, "count": log.count},
+        "log": {"sums": log.sums, "counts": log.counts},
     }
 
 
@@ -207,7 +240,7 @@ def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
     done = part(contents, "step", path)
     kept = part(contents, "log", path)
     log.sums = {name: total.to(device) for name, total in kept["sums"].items()}
-    log.count = kept["count"]
+    log.counts = dict(kept["counts"])
     # A run that ended between two lines closed with a short one, which now gets its full length.
     run.forget_after(done - done % LOG_EVERY if done < steps else done)
     log.lines = list(run.metrics())
@@ -215,10 +248,13 @@ def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
 
 
 def _checksum(images: Tensor) -> str:
-    """CRC-32 of the images, to tell one set from another."""
+    """CRC-32 of at most 10,000 images, evenly spaced, to tell one set from another.
+
+    All of a set that is mapped from a file would be brought into memory.
+    """
     crc = 0
-    for some in images.split(10_000):
-        crc = zlib.crc32(some.contiguous().cpu().numpy().data, crc)
+    for image in images[:: -(-len(images) // _SUMMED)]:
+        crc = zlib.crc32(image.contiguous().cpu().numpy().data, crc)
     return f"{crc:08x}"
 
 
@@ -230,6 +266,44 @@ def _batches(images: int, batch_size: int, seed: int, start: int) -> Iterator[Te
         order = torch.randperm(images, generator=generator)
         batches = order[: len(order) // batch_size * batch_size].split(batch_size)
         yield from batches[skipped if epoch == first else 0 :]
+
+
+def _guided(
+    order: Iterator[Tensor],
+    known: Tensor,
+    schedule: Schedule,
+    batch_size: int,
+    seed: int,
+    start: int,
+) -> Iterator[Tensor]:
+    """Batches of which the schedule has some images be labelled ones, after the first ``start``.
+
+    Both what the schedule draws and the order of the labelled images follow from the seed.
+    """
+    labelled = known.nonzero().squeeze(-1)
+    per_epoch = max(1, len(known) // batch_size)
+    draws = torch.Generator().manual_seed(derived(seed, 2))
+    shuffles = torch.Generator().manual_seed(derived(seed, 3))
+    pool = torch.empty(0, dtype=torch.int64)
+    for step in itertools.count():
+        draw = torch.rand((), generator=draws, dtype=torch.float64).item()
+        count = schedule.labelled(batch_size, step // per_epoch, draw)
+        while len(pool) < count:
+            shuffled = torch.randperm(len(labelled), generator=shuffles)
+            pool = torch.cat([pool, labelled[shuffled]])
+        chosen, pool = pool[:count], pool[count:]
+        if step >= start:
+            yield torch.cat([chosen, next(order)[: batch_size - count]])
+
+
+def _told(labels: Labels) -> list[Any]:
+    """How many labels there are, and their checksum with their places."""
+    known = labels.known.nonzero().squeeze(-1)
+    parts = (known, labels.values[known].double())
+    crc = 0
+    for each in parts:
+        crc = zlib.crc32(each.contiguous().numpy().data, crc)
+    return [len(known), f"{crc:08x}"]
 
 
 def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> None:

@@ -10,7 +10,7 @@ __all__ = ["portraits", "rendered_faces"]
 
 
 def rendered_faces(
-    n: int = 20_000,
+    n: int | None = None,
     size: int = 32,
     *,
     train: bool = True,
@@ -24,7 +24,8 @@ def rendered_faces(
     once, then mapped from the cache.
 
     Args:
-        n: how many; a longer set begins with the shorter one.
+        n: how many, by default 20,000 to train on or 5,000 others; a longer set begins with the
+            shorter one.
         size: height and width, a multiple of 4.
         train: whether to draw heads to train on, or others to test with.
         seed: of the heads.
@@ -58,7 +59,7 @@ def rendered_faces(
 
 
 def portraits(
-    n: int = 20_000,
+    n: int | None = None,
     size: int = 32,
     *,
     train: bool = True,
@@ -72,7 +73,8 @@ def portraits(
     above, below or the side. Drawn once, then mapped from the cache.
 
     Args:
-        n: how many; a longer set begins with the shorter one.
+        n: how many, by default 20,000 to train on or 5,000 others; a longer set begins with the
+            shorter one.
         size: height and width, a multiple of 4.
         train: whether to draw heads to train on, or others to test with.
         seed: of the heads.

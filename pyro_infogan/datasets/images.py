@@ -7,13 +7,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import DataError
+from ..errors import DataError, checked_count
 from ..images import scaled
 
-__all__ = ["Factor", "ImageSet"]
+__all__ = ["Factor", "ImageSet", "counted"]
+
+MADE_TO_TRAIN, MADE_TO_TEST = 20_000, 5_000
 
 # Stands for the default; what it holds is never read.
 UNLABELLED = torch.empty(0, dtype=torch.int64)
+
+
+def counted(what: str, n: int | None, train: bool) -> int:
+    """How many images to make: 20,000 to train on or 5,000 others, where it is not said.
+
+    Raises:
+        DataError: for less than one.
+    """
+    default = MADE_TO_TRAIN if train else MADE_TO_TEST
+    return checked_count(what, default if n is None else n, least=1)
 
 
 @dataclass(frozen=True, eq=False)

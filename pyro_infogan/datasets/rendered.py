@@ -14,7 +14,7 @@ from ..devices import usable_device
 from ..errors import DataError, checked_count
 from ..randomness import derived
 from .cache import Writer, cached, home
-from .images import Factor, ImageSet
+from .images import Factor, ImageSet, counted
 from .rendering import chairs
 from .rendering.marching import Shape
 
@@ -25,7 +25,7 @@ _BATCH = 64
 
 
 def rendered_chairs(
-    n: int = 20_000,
+    n: int | None = None,
     size: int = 64,
     *,
     train: bool = True,
@@ -39,7 +39,8 @@ def rendered_chairs(
     rails; with arms or none. Drawn once, then mapped from the cache.
 
     Args:
-        n: how many; a longer set begins with the shorter one.
+        n: how many, by default 20,000 to train on or 5,000 others; a longer set begins with the
+            shorter one.
         size: height and width, a multiple of 4.
         train: whether to draw chairs to train on, or others to test with.
         seed: of the chairs.
@@ -73,7 +74,7 @@ def rendered_chairs(
 def _rendered(
     name: str,
     version: int,
-    n: int,
+    n: int | None,
     size: int,
     draw: Callable[[int, torch.Generator], Shape],
     render: Callable[[Shape, int], Tensor],
@@ -90,7 +91,7 @@ def _rendered(
     Args:
         name: of the renderer, in the cache.
         version: of the drawing code; a new one draws anew.
-        n: how many images.
+        n: how many images; the default's by ``train``.
         size: height and width.
         draw: ``draw(count, generator)``, all numbers of ``count`` things and their cameras, each
             (count,), on the CPU.
@@ -106,7 +107,7 @@ def _rendered(
     Raises:
         DataError: for a count, size or seed that cannot be drawn.
     """
-    checked_count(f"n of rendered {name}", n, least=1)
+    n = counted(f"n of rendered {name}", n, train)
     checked_count(f"seed of rendered {name}", seed, least=0)
     if checked_count(f"size of rendered {name}", size, least=16) % 4:
         raise DataError(

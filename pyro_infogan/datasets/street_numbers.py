@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from ..errors import checked_count
 from ..randomness import derived
-from .images import Factor, ImageSet
+from .images import Factor, ImageSet, counted
 from .mnist import mnist
 
 __all__ = ["street_numbers"]
@@ -22,7 +22,7 @@ _NONE = 10
 _CIRCLE = 2 * math.pi
 
 
-def street_numbers(n: int = 20_000, train: bool = True, seed: int = 0) -> ImageSet:
+def street_numbers(n: int | None = None, *, train: bool = True, seed: int = 0) -> ImageSet:
     """Digits 3×32×32 cut out of house numbers: what SVHN shows, made of MNIST's digits.
 
     A digit on a coloured plate, between parts of its neighbours or alone, in light from some side,
@@ -30,7 +30,8 @@ def street_numbers(n: int = 20_000, train: bool = True, seed: int = 0) -> ImageS
     in less than half a second on a CPU.
 
     Args:
-        n: how many; a longer set begins with the shorter one.
+        n: how many, by default 20,000 to train on or 5,000 others; a longer set begins with the
+            shorter one.
         train: of MNIST's training digits, or of its test digits.
         seed: of the draws.
 
@@ -48,7 +49,7 @@ def street_numbers(n: int = 20_000, train: bool = True, seed: int = 0) -> ImageS
         >>> numbers.images.shape, numbers.factors["left"].is_kind
         (torch.Size([3, 3, 32, 32]), True)
     """
-    checked_count("n of street numbers", n, least=1)
+    n = counted("n of street numbers", n, train)
     checked_count("seed of street numbers", seed, least=0)
     digits = mnist(train)
     images = torch.empty(n, 3, _SIZE, _SIZE, dtype=torch.uint8)

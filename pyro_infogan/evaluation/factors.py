@@ -136,7 +136,8 @@ def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
         pairs = (_ranks(turned) - _ranks(found), _ranks(turned) + _ranks(found))
         value = max(abs(np.exp(1j * pair).mean()) ** 2 for pair in pairs)
         return "circular", round(float(value), 12)
-    return "Spearman", round(float(abs(scipy.stats.spearmanr(truth, found).statistic)), 12)
+    ranks = (scipy.stats.rankdata(truth), scipy.stats.rankdata(found))
+    return "Spearman", round(float(abs(np.corrcoef(*ranks)[0, 1])), 12)
 
 
 def follow(gan: InfoGAN, dataset: ImageSet) -> dict[str, Following]:

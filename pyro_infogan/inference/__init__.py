@@ -3,6 +3,7 @@
 from . import families
 from .bound import Information, scores
 from .distortion import Affine, Chain, Strokes
+from .guidance import Alternating, Guidance, Labels, Mixed, Schedule, checked_labels
 from .joint import Guide
 from .posterior import Chosen, Posterior, log_probs, parameters, sample_codes
 from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, PriorTerms, Rates, Step
@@ -12,17 +13,23 @@ __all__ = [
     "PAPER_RATES",
     "PLAIN_GAN",
     "Affine",
+    "Alternating",
     "Chain",
     "Chosen",
+    "Guidance",
     "Guide",
     "Information",
     "Invariance",
+    "Labels",
+    "Mixed",
     "Objective",
     "Posterior",
     "PriorTerms",
     "Rates",
+    "Schedule",
     "Step",
     "Strokes",
+    "checked_labels",
     "families",
     "log_probs",
     "parameters",

@@ -9,7 +9,8 @@ the prior, if it learns:
 player         its parameters                 what moves them
 ============== ============================== ====================================================
 discriminator  trunk, discriminator head      V on real and generated images
-..             trunk, posterior               L_I on generated images
+..             trunk, posterior               L_I on generated images; of codes with labels, their
+..                                            score on labelled real images in its place
 generator      generator                      the non-saturating loss, and L_I
 prior          a prior that learns            what its :class:`PriorTerms` say
 ============== ============================== ====================================================
@@ -19,8 +20,8 @@ formed.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -31,6 +32,7 @@ from ..errors import DeclarationError, check_names
 from ..randomness import seeded
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
+from .guidance import Guidance, Labels
 from .posterior import Posterior, sample_codes
 
 __all__ = [
@@ -170,12 +172,14 @@ class Objective:
             minimum over Q does, or the posterior's own layers alone.
         info_updates_generator: whether L_I moves the generator.
         prior: what moves a prior that learns.
+        guidance: what labels count for, where there are any.
         invariance: a distortion that some codes must survive.
     """
 
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
     prior: PriorTerms = PriorTerms()
+    guidance: Guidance = field(default_factory=Guidance)
     invariance: Invariance | None = None
 
 
@@ -195,12 +199,14 @@ class Step:
         objective: the terms of the game.
         rates: Adam's settings.
         precision: dtype that the networks compute in; scores and losses stay in float32.
+        guided: codes that have labels. Q of them learns from labelled real images alone.
     """
 
     gan: Game
     objective: Objective = INFOGAN
     rates: Rates = PAPER_RATES
     precision: torch.dtype = torch.float32
+    guided: Collection[str] = ()
 
     def __post_init__(self) -> None:
         gan = self.gan
@@ -242,6 +248,16 @@ class Step:
         if self.objective.invariance:
             codes = self.objective.invariance.codes
             check_names("Invariance.codes", codes, gan.information_weights)
+        for name in self.guided:
+            if name not in gan.posterior.scored or name not in gan.posterior.keys:
+                raise DeclarationError(
+                    f"labels of code {name!r}",
+                    got="a code whose posterior is joint with others'",
+                    expected="one with a family of its own, which scores its label",
+                    fix="Leave it out of the joint posterior.",
+                )
+        λ2 = self.objective.guidance.weight
+        self.weights = dict(gan.information_weights) | dict.fromkeys(self.guided, λ2)
         if self.players["prior"] and self.objective.prior.wake:
             self._check_wake()
 
@@ -260,21 +276,30 @@ class Step:
                         fix="Choose such a family, as families.TruncatedNormal or families.Beta.",
                     )
 
-    def __call__(self, real: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, real: Tensor, labels: Mapping[str, Labels] | None = None
+    ) -> dict[str, Tensor]:
         """Update discriminator, generator and prior with one batch of real images (n, C, H, W).
+
+        Args:
+            real: the images.
+            labels: those of each guided code that any of these images has a label of.
 
         Returns:
             ``loss_d`` and ``loss_g``, the mean probabilities ``d_real`` and ``d_fake`` that the
             discriminator gives to an image being real, and ``info/<code>``: L_I of each code on
-            this batch, without distortions. With a prior that learns also ``entropy/<code>``, the
+            this batch, without distortions; ``label/<code>``: log q(y | x) + H(c) of the labelled
+            images. With a prior that learns also ``entropy/<code>``, the
             mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
         """
-        told = self.update_discriminator(real) | self.update_generator(len(real))
+        told = self.update_discriminator(real, labels) | self.update_generator(len(real))
         self.update_prior(real)
         return told
 
-    def update_discriminator(self, real: Tensor) -> dict[str, Tensor]:
-        """Raise V and L_I over trunk, discriminator head and posterior."""
+    def update_discriminator(
+        self, real: Tensor, labels: Mapping[str, Labels] | None = None
+    ) -> dict[str, Tensor]:
+        """Raise V, L_I and the labels' score over trunk, discriminator head and posterior."""
         gan = self.gan
         noise, codes = gan.draw(len(real))
         with self._autocast(real.device):
@@ -284,14 +309,20 @@ class Step:
             features, real_features = gan.trunk(generated), gan.trunk(real)
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
             attached = self.objective.info_updates_trunk
-            bound, info = self._bound(codes, generated, features, attached)
+            bound, info = self._bound(codes, generated, features, attached, skip=self.guided)
+            told = self._told(labels, real, real_features, attached) if labels else {}
         loss = discriminator_loss(real_logits, logits)
-        self._descend("discriminator", (loss - bound.mean(), self.players["discriminator"]))
+        cost = loss - bound.mean()
+        for value in told.values():
+            cost = cost - self.objective.guidance.weight * value
+        self._descend("discriminator", (cost, self.players["discriminator"]))
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
             "d_fake": logits.detach().float().sigmoid().mean(),
-        } | {f"info/{label(key)}": value for key, value in info.items()}
+            **{f"info/{label(key)}": value for key, value in info.items()},
+            **{f"label/{name}": value.detach() for name, value in told.items()},
+        }
 
     def update_generator(self, n: int) -> dict[str, Tensor]:
         """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images.
@@ -344,9 +375,9 @@ class Step:
         is for reparameterised draws. Draws without a gradient, such as categories, need the second;
         the mean cost of the other images is the baseline.
         """
-        gan, objective = self.gan, self.objective
+        objective = self.objective
         advantage = (cost - cost.mean()).detach() * len(cost) / (len(cost) - 1)
-        weights = {name: λ for key, λ in gan.information_weights.items() for name in names_of(key)}
+        weights = {name: λ for key, λ in self.weights.items() for name in names_of(key)}
         share = objective.prior.information if objective.info_updates_generator else 0.0
         total = cost.new_zeros(())
         for name, value in log_p.items():
@@ -362,30 +393,71 @@ class Step:
         return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _bound(
-        self, codes: dict[str, Tensor], generated: Tensor, features: Tensor, attached: bool
+        self,
+        codes: dict[str, Tensor],
+        generated: Tensor,
+        features: Tensor,
+        attached: bool,
+        skip: Collection[str] = (),
     ) -> tuple[Tensor, dict[Key, Tensor]]:
-        """Σ λ L_I of each image (n,) with the invariance mixed in, and each code's own mean."""
-        gan, invariance = self.gan, self.objective.invariance
-        # Densities need it, and a map's coordinates in bfloat16 are off by pixels.
-        float32 = torch.autocast(features.device.type, enabled=False)
+        """Σ λ L_I of each image (n,) with the invariance mixed in, and each code's own mean.
+
+        Codes to ``skip`` are not in the sum.
+        """
+        gan = self.gan
 
         def score(features: Tensor) -> dict[Key, Tensor]:
             posterior = gan.posterior(features if attached else features.detach())
-            with float32:
+            with self._float32(features):
                 return scores(gan.prior, posterior, codes)
 
         info = score(features)
-        steered = dict(info)
-        if invariance:
-            with float32:
-                distorted = invariance.distort(generated)
-            for key, value in score(gan.trunk(distorted)).items():
-                if key in invariance.codes:
-                    steered[key] = torch.lerp(info[key], value, invariance.share)
-        weighted = [gan.information_weights[key] * value for key, value in steered.items()]
-        return torch.stack(weighted).sum(0), {
-            key: value.detach().mean() for key, value in info.items()
-        }
+        steered = self._steered(info, generated, score)
+        weighted = [self.weights[key] * value for key, value in steered.items() if key not in skip]
+        total = torch.stack(weighted).sum(0) if weighted else features.new_zeros(len(features))
+        return total, {key: value.detach().mean() for key, value in info.items()}
+
+    def _told(
+        self, labels: Mapping[str, Labels], real: Tensor, features: Tensor, attached: bool
+    ) -> dict[str, Tensor]:
+        """Mean log q(y | x) + H(c) of the labelled images, of each guided code."""
+        gan = self.gan
+
+        def score(features: Tensor) -> dict[Key, Tensor]:
+            posterior = gan.posterior(features if attached else features.detach())
+            with self._float32(features):
+                return {name: posterior[name].log_prob(one.values) for name, one in labels.items()}
+
+        steered = self._steered(score(features), real, score)
+        entropies = gan.prior.entropy()
+        means = {}
+        for name, one in labels.items():
+            mean = (steered[name] * one.known).sum() / one.known.sum()
+            means[name] = mean + entropies[name].nats
+        return means
+
+    def _steered(
+        self,
+        plain: dict[Key, Tensor],
+        images: Tensor,
+        score: Callable[[Tensor], Mapping[Key, Tensor]],
+    ) -> dict[Key, Tensor]:
+        """Scores with those of distorted images mixed in, where a code must be invariant."""
+        invariance = self.objective.invariance
+        steered = dict(plain)
+        chosen = [key for key in plain if invariance and key in invariance.codes]
+        if invariance and chosen:
+            with self._float32(images):
+                distorted = invariance.distort(images)
+            values = score(self.gan.trunk(distorted))
+            steered |= {
+                key: torch.lerp(plain[key], values[key], invariance.share) for key in chosen
+            }
+        return steered
+
+    def _float32(self, like: Tensor) -> torch.autocast:
+        """Densities need it, and a map's coordinates in bfloat16 are off by pixels."""
+        return torch.autocast(like.device.type, enabled=False)
 
     def _descend(self, player: str, *routes: tuple[Tensor, list[nn.Parameter]]) -> None:
         """Move a player's weights, each along the gradient of the loss that stands before them."""

@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 
-from .experiment import Experiment, load_file
+from .experiment import Experiment, Variation, load_file
 
-__all__ = ["Experiment", "built_in", "load_file"]
+__all__ = ["Experiment", "Variation", "built_in", "load_file"]
 
 
 def built_in() -> Mapping[str, Experiment]:
     """The experiments that come with the library, by the name the command line gives them."""
     # Imported here, since experiments read datasets, which the networks do without.
+    from .celeba import celeba
+    from .chairs import chairs
+    from .faces import faces
     from .mnist import mnist, mnist_digit, mnist_paper
+    from .svhn import svhn
 
-    return {"mnist": mnist, "mnist-paper": mnist_paper, "mnist-digit": mnist_digit}
+    return {
+        "mnist": mnist,
+        "mnist-paper": mnist_paper,
+        "mnist-digit": mnist_digit,
+        "svhn": svhn,
+        "celeba": celeba,
+        "faces": faces,
+        "chairs": chairs,
+    }

@@ -289,7 +289,7 @@ def _lit(distance: Distance, seen: Seen, camera: Camera, lighting: Tensor, least
 
 
 def render_faces(numbers: Shape, size: int) -> Tensor:
-    """Grey pictures of bald heads before a plain dark background.
+    """Grey pictures of bald heads before black.
 
     Args:
         numbers: those of ``FACES``, each (n,), on the device to draw on.
@@ -306,7 +306,7 @@ def render_faces(numbers: Shape, size: int) -> Tensor:
     lips = _spot(face.x, face.y - _MOUTH, 0.16, 0.05) * face.front
     skin = face.eyes(_mix(skin, 0.3, 0.7 * lips))
     bright = skin * _lit(_head, seen, camera, numbers["lighting"], 0.06)[:, None]
-    return compose(seen, bright, torch.full_like(numbers["tone"], 0.1)[:, None], size)
+    return compose(seen, bright, torch.zeros_like(numbers["tone"])[:, None], size)
 
 
 def render_portraits(numbers: Shape, size: int) -> Tensor:
@@ -341,6 +341,6 @@ def _between(value: Tensor, low: tuple[float, ...], high: tuple[float, ...]) -> 
 
 
 def _hue(angle: Tensor) -> Tensor:
-    """Colours (n, 3) of one lightness, red at 0, then green and blue by thirds of a circle."""
+    """Dull colours (n, 3) of one lightness, red at 0, then green and blue by thirds of a circle."""
     thirds = torch.arange(3, device=angle.device) * (2 * math.pi / 3)
-    return 0.55 + 0.3 * (angle[:, None] - thirds).cos()
+    return 0.45 + 0.12 * (angle[:, None] - thirds).cos()

@@ -1,0 +1,27 @@
+"""3D chairs: three Cat(20) and one U(−1, 1), networks and rates of appendix C; Figure 4."""
+
+import pyro.distributions as dist
+import torch
+
+from .. import datasets
+from ..inference import PAPER_RATES
+from .experiment import Experiment, Variation
+from .networks import paper_chairs
+
+__all__ = ["chairs"]
+
+kinds = {f"k{number}": dist.Categorical(torch.ones(20)) for number in range(1, 4)}
+
+rotation = Variation(PAPER_RATES, {**dict.fromkeys(kinds, 1.0), "c1": 10.0})
+width = Variation(PAPER_RATES, {**dict.fromkeys(kinds, 2.0), "c1": 0.05})
+
+chairs = Experiment(
+    codes={**kinds, "c1": dist.Uniform(-1.0, 1.0)},
+    image_shape=(1, 64, 64),
+    data=datasets.rendered_chairs,
+    real=datasets.chairs,
+    noise=128,
+    networks=paper_chairs,
+    information_weights=rotation.information_weights,
+    variations={"rotation": rotation, "width": width},
+)
