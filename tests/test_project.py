@@ -129,11 +129,16 @@ def run_two_programs(tmp_path):
     runpy.run_path(str(EXAMPLES / "two_programs.py"))["main"]()
 
 
+def run_rendered_sets(tmp_path):
+    runpy.run_path(str(EXAMPLES / "rendered_sets.py"))["main"](rows=1, columns=2)
+
+
 RUNS = {
     "code_program": run_experiment("code_program", "dependent", "learned"),
     "joint_posterior": run_experiment("joint_posterior", "together", "guided"),
     "own_codes": run_experiment("own_codes"),
     "own_posterior": run_experiment("own_posterior"),
+    "rendered_sets": run_rendered_sets,
     "train_mnist": run_train_mnist,
     "two_programs": run_two_programs,
 }
@@ -142,6 +147,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path / "cache"))
     RUNS[name](tmp_path)
 
 

@@ -174,8 +174,10 @@ def _workers(device: torch.device) -> Iterator[Callable[..., Iterator[Any]]]:
     if device.type != "cpu" or threads == 1:
         yield map
         return
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
+        yield pool.map
     finally:
+        # Whoever interrupts does not wait for the whole set.
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

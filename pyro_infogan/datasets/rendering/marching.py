@@ -25,7 +25,9 @@ Distance = Callable[[Shape, Tensor, Tensor, Tensor], Tensor]
 """``distance(shape, x, y, z)``: at most the distance of each point to the surface, negative inside.
 
 The numbers of ``shape`` come as (n, 1) for points (n, m), and as (r,) for points (r,), so that it
-has to work element by element. On a CPU, ``torch.where`` and indexing take as long as twenty sums.
+has to work element by element, and what it was given has to stay as it was. It is all that takes
+time: on a CPU an operation in place takes half as long as one that makes a tensor, ``torch.where``
+and indexing twenty times as long.
 """
 
 _COARSE = 4
@@ -138,13 +140,17 @@ def march(distance: Distance, shape: Shape, camera: Camera, size: int) -> Seen:
     gone = start.gather(1, cell).repeat_interleave(_COARSE**2, 1)
     way = camera.rays(*_middles(place, size))
 
-    closest, at = _fine(distance, numbers, origin, way, gone, pixel / 2, far)
+    # A ray has arrived before it is all the way there.
+    under = pixel / 2 + _TOUCHING
+    closest, at = _fine(distance, numbers, origin, way, gone, under, far)
     coverage = (1 - (closest - _TOUCHING).clamp(min=0) / pixel).clamp(min=0)
     kept = (coverage > 0) & own.repeat_interleave(_COARSE**2, 1)
     image, _ = kept.nonzero(as_tuple=True)
+    # Back to where the ray came through the surface: deeper down, another side may be nearer.
+    at = at + (closest - under).clamp(max=0)
     x, y, z = ((origin[axis] + at * way[axis])[kept] for axis in range(3))
-    left = closest[kept] - pixel / 2
-    own_shape = {name: value[image] for name, value in shape.items()}
+    own_shape = {name: value.index_select(0, image) for name, value in shape.items()}
+    left = distance(own_shape, x, y, z)
     return Seen(image, place[kept], x, y, z, coverage[kept], own_shape, left)
 
 
@@ -232,11 +238,11 @@ def _fine(
 
 
 def normals(distance: Distance, seen: Seen, width: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit normals (r,) each of x, y and z, by differences over ``width``."""
-    x, y, z = seen.x, seen.y, seen.z
-    dx = distance(seen.shape, x + width, y, z) - seen.distance
-    dy = distance(seen.shape, x, y + width, z) - seen.distance
-    dz = distance(seen.shape, x, y, z + width) - seen.distance
+    """Unit normals (r,) each of x, y and z, by differences over ``width`` to both sides."""
+    own, x, y, z = seen.shape, seen.x, seen.y, seen.z
+    dx = distance(own, x + width, y, z) - distance(own, x - width, y, z)
+    dy = distance(own, x, y + width, z) - distance(own, x, y - width, z)
+    dz = distance(own, x, y, z + width) - distance(own, x, y, z - width)
     length = (dx * dx + dy * dy + dz * dz).clamp(min=1e-12).rsqrt()
     return dx * length, dy * length, dz * length
 
