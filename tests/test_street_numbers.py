@@ -147,6 +147,8 @@ def test_sets_follow_from_seed_and_part(many):
     for other in (street_numbers(300, train=False), street_numbers(300, seed=1)):
         assert not (other.images == again.images).flatten(1).all(1).any()
         assert (other.labels != again.labels).double().mean() > 0.8
+        lit, as_again = (numbers.factors["lighting"].values for numbers in (other, again))
+        assert (lit != as_again).double().mean() > 0.99
 
 
 def test_test_sets_show_test_digits(monkeypatch):
