@@ -52,6 +52,10 @@ class Train(Command):
     """run folder; runs/<experiment>[-<variation>] by default"""
     resume: bool = False
     """go on from the run folder's newest good checkpoint, where there is one"""
+    labelled: int | None = None
+    """let so many images keep their labels, as observations of codes (semi-supervised InfoGAN)"""
+    balanced: bool = False
+    """as many labels of each class, rather than drawn evenly"""
     plain_gan: bool = False
     """Figure 1's baseline: Q is fitted beside a plain GAN, which never feels it"""
 
@@ -68,14 +72,17 @@ class Train(Command):
         _check_seed(self.seed)
         name, experiment, file = _experiment(self.experiment)
         experiment = experiment.varied(self.variation) if self.variation else experiment
-        parts = (name, self.variation, "plain" if self.plain_gan else None)
+        labelled = str(self.labelled) if self.labelled is not None else None
+        parts = (name, self.variation, labelled, "plain" if self.plain_gan else None)
         out = self.out or Path("runs") / "-".join(filter(None, parts))
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
         print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
+        dataset = experiment.images(train=True, path=self.data)
         train(
             gan,
-            experiment.images(train=True, path=self.data),
+            dataset,
+            labels=self._labels(experiment, dataset),
             steps=self.steps if self.steps is not None else experiment.steps,
             batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
             seed=self.seed,
@@ -88,6 +95,24 @@ class Train(Command):
             experiment_file=file,
             experiment_data=self.data.absolute() if self.data else None,
         )
+
+    def _labels(self, experiment: "Experiment", dataset: Any) -> dict[str, Any] | None:
+        from .datasets import few_labels
+
+        if self.labelled is None:
+            if self.balanced:
+                raise DataError(
+                    "--balanced",
+                    got="no number of labels",
+                    expected="--labelled N beside it",
+                    fix="Say how many labels there are.",
+                )
+            return None
+        chosen = {"balanced": self.balanced, "seed": self.seed}
+        return {
+            name: few_labels(values, self.labelled, **chosen)
+            for name, values in experiment.observed(dataset).items()
+        }
 
 
 @dataclass(kw_only=True)

@@ -142,7 +142,7 @@ def train(
             facts["data"] = str(experiment_data) if experiment_data else None
             declared = {"declaration": gan.declaration(), "settings": settings}
             run.write_record({**declared, **facts}, experiment_file)
-        order = _batches(len(images), batch_size, seed, start)
+        order = ((each, 0) for each in _batches(len(images), batch_size, seed, start))
         if observed:
             any_code = torch.stack(list(labelled.values())).any(0)
             schedule = objective.guidance.schedule
@@ -156,12 +156,12 @@ def train(
             unit="step",
         )
         for done in bar:
-            chosen = next(order)
+            chosen, count = next(order)
             places = chosen.to(device)
             told = {
-                name: each.at(places)
+                name: each.at(places).first(count)
                 for name, each in observed.items()
-                if labelled[name][chosen].any()
+                if labelled[name][chosen[:count]].any()
             }
             log.add(step(scaled(images[places]), told), batch_size)
             saving = run is not None and (done % SAVE_EVERY == 0 or done == steps)
@@ -269,16 +269,17 @@ def _batches(images: int, batch_size: int, seed: int, start: int) -> Iterator[Te
 
 
 def _guided(
-    order: Iterator[Tensor],
+    order: Iterator[tuple[Tensor, int]],
     known: Tensor,
     schedule: Schedule,
     batch_size: int,
     seed: int,
     start: int,
-) -> Iterator[Tensor]:
-    """Batches of which the schedule has some images be labelled ones, after the first ``start``.
+) -> Iterator[tuple[Tensor, int]]:
+    """Batches after the first ``start``, and how many at the front of each are labelled ones.
 
-    Both what the schedule draws and the order of the labelled images follow from the seed.
+    The others come from all images, as without labels. Both what the schedule draws and the order
+    of the labelled images follow from the seed.
     """
     labelled = known.nonzero().squeeze(-1)
     per_epoch = max(1, len(known) // batch_size)
@@ -293,7 +294,7 @@ def _guided(
             pool = torch.cat([pool, labelled[shuffled]])
         chosen, pool = pool[:count], pool[count:]
         if step >= start:
-            yield torch.cat([chosen, next(order)[: batch_size - count]])
+            yield torch.cat([chosen, next(order)[0][: batch_size - count]]), count
 
 
 def _told(labels: Labels) -> list[Any]:

@@ -8,6 +8,7 @@ from .cache import cached, home
 from .chairs import chairs
 from .dsprites import dsprites
 from .faces import faces
+from .few import few_labels
 from .folder import folder
 from .heads import portraits, rendered_faces
 from .images import Factor, ImageSet
@@ -25,6 +26,7 @@ __all__ = [
     "chairs",
     "dsprites",
     "faces",
+    "few_labels",
     "folder",
     "home",
     "mnist",

@@ -107,6 +107,11 @@ class Labels:
         """Those of some images."""
         return Labels(self.values[places], self.known[places])
 
+    def first(self, count: int) -> "Labels":
+        """The same, as if only the first images had any."""
+        inside = torch.arange(len(self.known), device=self.known.device) < count
+        return Labels(self.values, self.known & inside)
+
     def to(self, device: torch.device) -> "Labels":
         """The same, on a device."""
         return Labels(self.values.to(device), self.known.to(device))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..codes import Declaration, Key
 from ..errors import DeclarationError, InfoGANError
 from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates
@@ -46,6 +48,8 @@ class Experiment:
         real: ``real(path, train=...)`` gives the same of the files at ``path``, where ``data``
             stands in for a set that does not come with the library.
         variations: other rates and λ by name.
+        labels: of codes that can be observed, by name: ``labels[code](dataset)``, as ``train``
+            takes them. They are used only where a number of labels is asked for.
         noise: size of the incompressible noise z.
         posterior: families for codes that are not to have their default, or a guide.
         information_weights: λ for codes that are not to have their default.
@@ -61,6 +65,7 @@ class Experiment:
     data: Callable[..., Any]
     real: Callable[..., Any] | None = None
     variations: Mapping[str, Variation] = field(default_factory=dict)
+    labels: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
     noise: int = 62
     posterior: Chosen = field(default_factory=dict)
     information_weights: Mapping[str, float] | Mapping[Key, float] = field(default_factory=dict)
@@ -94,6 +99,21 @@ class Experiment:
                 expected=f"images from data(train={train})",
                 fix="Write it as in def data(train=True); the cause is shown with --debug.",
             ) from error
+
+    def observed(self, dataset: Any) -> dict[str, Tensor]:
+        """Labels of each code that has any.
+
+        Raises:
+            DeclarationError: for an experiment that has none.
+        """
+        if not self.labels:
+            raise DeclarationError(
+                "--labelled",
+                got="an experiment whose codes have no labels",
+                expected="one that declares them",
+                fix='Declare labels={"code": lambda dataset: dataset.labels} in the Experiment.',
+            )
+        return {name: read(dataset) for name, read in self.labels.items()}
 
     def source(self, path: Path | None = None) -> str:
         """Where the images come from, in a line."""

@@ -1,6 +1,7 @@
 """MNIST, the paper's first experiment: Cat(10) and two U(−1, 1), networks of appendix C.1."""
 
 from dataclasses import replace
+from operator import attrgetter
 
 import pyro.distributions as dist
 import torch
@@ -18,6 +19,7 @@ mnist_paper = Experiment(
     codes={"digit": digit, "slant": dist.Uniform(-1.0, 1.0), "width": dist.Uniform(-1.0, 1.0)},
     image_shape=(1, 28, 28),
     data=images,
+    labels={"digit": attrgetter("labels")},
     steps=2_500,
 )
 
