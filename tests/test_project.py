@@ -133,7 +133,27 @@ def run_rendered_sets(tmp_path):
     runpy.run_path(str(EXAMPLES / "rendered_sets.py"))["main"](rows=1, columns=2)
 
 
+def run_few_labels(tmp_path):
+    runpy.run_path(str(EXAMPLES / "few_labels.py"))["main"](steps=2)
+
+
+def run_own_images(tmp_path):
+    from PIL import Image
+
+    from pyro_infogan.cli import main
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(20):
+        Image.new("RGB", (70, 80), (10 * index, 100, 200)).save(folder / f"{index}.jpg")
+    command = ["train", str(EXAMPLES / "own_images.py"), "--data", str(folder)]
+    main([*command, "--steps", "1", "--batch-size", "4", "--out", str(tmp_path / "run")])
+    main(["evaluate", str(tmp_path / "run"), "--draws", "20"])
+
+
 RUNS = {
+    "few_labels": run_few_labels,
+    "own_images": run_own_images,
     "code_program": run_experiment("code_program", "dependent", "learned"),
     "joint_posterior": run_experiment("joint_posterior", "together", "guided"),
     "own_codes": run_experiment("own_codes"),

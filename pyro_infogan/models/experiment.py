@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class Experiment:
         image_shape: (channels, height, width).
         data: ``data(train=True)`` gives the images to train on, ``data(train=False)`` those to
             evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
-        real: ``real(path, train=...)`` gives the same of the files at ``path``, where ``data``
-            stands in for a set that does not come with the library.
+        real: ``real(path, train=...)`` gives the same of the files at a path that the command line
+            names with ``--data``; without ``data`` beside it, it must.
         variations: other rates and λ by name.
         labels: of codes that can be observed, by name: ``labels[code](dataset)``, as ``train``
             takes them. They are used only where a number of labels is asked for.
@@ -62,7 +63,7 @@ class Experiment:
 
     codes: Declaration
     image_shape: tuple[int, int, int]
-    data: Callable[..., Any]
+    data: Callable[..., Any] | None = None
     real: Callable[..., Any] | None = None
     variations: Mapping[str, Variation] = field(default_factory=dict)
     labels: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)
@@ -81,15 +82,8 @@ class Experiment:
         Raises:
             DeclarationError: where it fails, or for a path that the experiment has no use for.
         """
-        if path and not self.real:
-            raise DeclarationError(
-                "--data",
-                got=str(path),
-                expected="no files: this experiment has its own images",
-                fix="Leave it out, or declare an Experiment with real=.",
-            )
         try:
-            return self.real(path, train=train) if path and self.real else self.data(train=train)
+            return self._source(path)(train=train)
         except InfoGANError:
             raise
         except Exception as error:
@@ -99,6 +93,20 @@ class Experiment:
                 expected=f"images from data(train={train})",
                 fix="Write it as in def data(train=True); the cause is shown with --debug.",
             ) from error
+
+    def _source(self, path: Path | None) -> Callable[..., Any]:
+        if path and self.real:
+            return partial(self.real, path)
+        if self.data and not path:
+            return self.data
+        raise DeclarationError(
+            "--data",
+            got=str(path) if path else "none",
+            expected="no files: this experiment has its own images"
+            if path
+            else "the files to train on: this experiment has no images of its own",
+            fix="Leave it out, or declare an Experiment with real=." if path else "Name them.",
+        )
 
     def observed(self, dataset: Any) -> dict[str, Tensor]:
         """Labels of each code that has any.
@@ -117,11 +125,10 @@ class Experiment:
 
     def source(self, path: Path | None = None) -> str:
         """Where the images come from, in a line."""
-        made = self.real if path else self.data
-        name = getattr(made, "__name__", None) or repr(made)
+        name = _name(self.data) if self.data else "none of its own"
         if path:
-            return f"{path}, read by {name}"
-        return name if not self.real else f"{name}; --data PATH gives those of {self.real.__name__}"
+            return f"{path}, read by {_name(self.real)}"
+        return f"{name}; --data PATH gives those of {_name(self.real)}" if self.real else name
 
     def varied(self, name: str) -> "Experiment":
         """The experiment with the settings of one of its variations.
@@ -145,6 +152,10 @@ class Experiment:
         if isinstance(self.codes, Mapping):
             return ", ".join(f"{name} ~ {prior}" for name, prior in self.codes.items())
         return f"the program {getattr(self.codes, '__name__', type(self.codes).__name__)}"
+
+
+def _name(source: Any) -> str:
+    return getattr(source, "__name__", None) or repr(source)
 
 
 def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
