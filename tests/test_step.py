@@ -1,6 +1,8 @@
 """Gradient routes: each player's step moves exactly its own parameters, by its own terms."""
 
+import contextlib
 import copy
+import math
 
 import pyro.distributions as dist
 import pytest
@@ -259,3 +261,28 @@ class TestAffine:
         Affine()(images).sum().backward()
         assert images.grad is not None
         assert images.grad.abs().sum() > 0
+
+
+def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
+    """Real and generated alike, in both updates, and none without it."""
+    seen = []
+
+    def spread(objective):
+        gan = build()
+        seen.clear()
+        gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+        # A generator whose images are all black, of the shape of the real ones.
+        gan.decode = lambda noise, codes: torch.zeros_like(real)
+        step = Step(gan, objective, Rates(0.0, 0.0))
+        step.update_discriminator(torch.zeros_like(real))
+        with contextlib.suppress(RuntimeError):  # nothing leads back to the generator
+            step.update_generator(len(real))
+        return [images.std().item() for images in seen]
+
+    assert spread(INFOGAN) == [0.0] * 3
+    error = 0.3 / math.sqrt(2 * real.numel())
+    found = spread(Objective(instance_noise=0.3))
+    assert len(found) == 3
+    assert all(abs(value - 0.3) < 5 * error for value in found)
+    with pytest.raises(DeclarationError, match="instance_noise"):
+        Objective(instance_noise=-0.1)

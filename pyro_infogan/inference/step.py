@@ -171,6 +171,10 @@ class Objective:
         info_updates_trunk: whether L_I moves the trunk in the discriminator's step, as the paper's
             minimum over Q does, or the posterior's own layers alone.
         info_updates_generator: whether L_I moves the generator.
+        instance_noise: standard deviation of normal noise, with pixels from 0 to 1, on every image
+            that the trunk sees in training, real or generated (Arjovsky & Bottou 2017, section
+            3). Where real images are so clean that the discriminator knows them by their smallest
+            traits, it keeps the game open. Like a distortion it leaves L_I a bound.
         prior: what moves a prior that learns.
         guidance: what labels count for, where there are any.
         invariance: a distortion that some codes must survive.
@@ -178,9 +182,19 @@ class Objective:
 
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
+    instance_noise: float = 0.0
     prior: PriorTerms = PriorTerms()
     guidance: Guidance = field(default_factory=Guidance)
     invariance: Invariance | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.instance_noise < math.inf:
+            raise DeclarationError(
+                "Objective.instance_noise",
+                got=self.instance_noise,
+                expected="a finite standard deviation of 0 or more",
+                fix="Try 0.1.",
+            )
 
 
 INFOGAN = Objective()
@@ -306,7 +320,7 @@ class Step:
             with torch.no_grad():
                 generated = gan.decode(noise, codes)
             # Apart, since each pass takes its own batch statistics.
-            features, real_features = gan.trunk(generated), gan.trunk(real)
+            features, real_features = self._features(generated), self._features(real)
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
             attached = self.objective.info_updates_trunk
             bound, info = self._bound(codes, generated, features, attached, skip=self.guided)
@@ -333,7 +347,7 @@ class Step:
         noise, codes = gan.draw(n)
         with self._autocast(noise.device):
             generated = gan.decode(noise, codes)
-            features = gan.trunk(generated)
+            features = self._features(generated)
             logits = gan.discriminator(features)
             loss = generator_loss(logits)
             bound = torch.zeros_like(loss)
@@ -360,7 +374,7 @@ class Step:
             return
         if wake:
             with torch.no_grad(), self._autocast(real.device):
-                codes = sample_codes(gan.prior, gan.posterior(gan.trunk(real)))
+                codes = sample_codes(gan.prior, gan.posterior(self._features(real)))
             log_p = gan.prior.log_prob(codes)
             learned = torch.stack([value for value in log_p.values() if value.requires_grad])
             (-wake * learned.sum(0).mean()).backward(inputs=self.players["prior"])
@@ -449,11 +463,16 @@ class Step:
         if invariance and chosen:
             with self._float32(images):
                 distorted = invariance.distort(images)
-            values = score(self.gan.trunk(distorted))
+            values = score(self._features(distorted))
             steered |= {
                 key: torch.lerp(plain[key], values[key], invariance.share) for key in chosen
             }
         return steered
+
+    def _features(self, images: Tensor) -> Tensor:
+        """What the trunk sees of images, with the objective's noise on them."""
+        noise = self.objective.instance_noise
+        return self.gan.trunk(images + noise * torch.randn_like(images) if noise else images)
 
     def _float32(self, like: Tensor) -> torch.autocast:
         """Densities need it, and a map's coordinates in bfloat16 are off by pixels."""

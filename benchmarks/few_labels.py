@@ -1,0 +1,163 @@
+"""Semi-supervised InfoGAN: how much a few labels give, over seeds.
+
+    python benchmarks/few_labels.py --labelled 60 132 600 6000 --seeds 5
+
+For each number of labels: accuracy of Q on the 10,000 test images without any matching; accuracy of
+an independent classifier, trained on all of MNIST, on images generated class by class; and accuracy
+of a supervised network of the trunk's shape on the same labels. Runs that are there go on, or are
+only measured.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor, nn
+
+from pyro_infogan import InfoGAN, datasets
+from pyro_infogan.images import scaled
+from pyro_infogan.models import networks
+from pyro_infogan.models.mnist import handwriting
+from pyro_infogan.randomness import seeded
+
+PER_CLASS = 1_000
+"""Images generated of each class."""
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """What to run."""
+
+    labelled: tuple[int, ...] = (132,)
+    """how many labels"""
+    seeds: int = 5
+    """how many, from 0 up"""
+    workers: int = 2
+    """runs at a time, each with its share of the cores"""
+    steps: int | None = None
+    """the experiment's by default"""
+    out: Path = Path("runs/few_labels")
+    """where the run folders and the classifier go"""
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose most probable class is their label."""
+    network.eval()
+    with torch.no_grad():
+        found = torch.cat([network(scaled(part)).argmax(-1) for part in images.split(1_000)])
+    return (found == labels).double().mean().item()
+
+
+def fit(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: int) -> nn.Module:
+    """Train a classifier on distorted images, as the digit code is."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    network.train()
+    with seeded(seed):
+        for _ in range(steps):
+            chosen = torch.randint(len(images), (128,))
+            distorted = handwriting(scaled(images[chosen]))
+            loss = F.cross_entropy(network(distorted), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return network
+
+
+def judge(out: Path) -> nn.Module:
+    """An independent classifier, trained on all real training digits; kept beside the runs."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+    file = out / "judge.pt"
+    if file.exists():
+        network.load_state_dict(torch.load(file, weights_only=True))
+        return network
+    digits = datasets.mnist()
+    with seeded(0):
+        for layer in network:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.reset_parameters()
+    fit(network, digits.images, digits.labels, steps=2_000, seed=0)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), file)
+    return network
+
+
+def supervised(labelled: int, seed: int) -> float:
+    """Test accuracy of the trunk and Q's layers on the same labels, with the same distortions."""
+    digits, held_out = datasets.mnist(), datasets.mnist(train=False)
+    labels = datasets.few_labels(digits.labels, labelled, seed=seed)
+    known = (labels >= 0).nonzero().squeeze(-1)
+    with seeded(seed):
+        pair = networks.paper_mnist((1, 28, 28), 74)
+        layers = networks.posterior_layer(pair.features, pair.hidden)
+        network = nn.Sequential(pair.trunk, layers, nn.Linear(pair.hidden, 10))
+    fit(network, digits.images[known], labels[known], steps=1_000, seed=seed)
+    return accuracy(network, held_out.images, held_out.labels)
+
+
+def run(settings: FewLabels, labelled: int, seed: int) -> Path:
+    """The folder of one trained run."""
+    folder = settings.out / f"{labelled}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    command = [sys.executable, "-m", "pyro_infogan", "train", "mnist", "--resume"]
+    command += ["--labelled", str(labelled), "--seed", str(seed), "--out", str(folder)]
+    command += ["--steps", str(settings.steps)] if settings.steps else []
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with (folder / "log.txt").open("a") as log:
+        subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
+    return folder
+
+
+def measure(folder: Path, network: nn.Module) -> dict[str, float]:
+    """Q on real test digits, and the classifier on generated ones, both without matching."""
+    gan = InfoGAN.load(folder)
+    held_out = datasets.mnist(train=False)
+    found = gan.infer(held_out.images)["digit"].probs.argmax(-1)
+    classes = torch.arange(10).repeat_interleave(PER_CLASS)
+    with seeded(0):
+        generated = gan.generate(len(classes), {"digit": classes})
+    return {
+        "Q on test images": (found == held_out.labels).double().mean().item(),
+        "classifier on generated images": accuracy(network, generated, classes),
+    }
+
+
+def main() -> None:
+    """Train, measure, and print a row for each measure: every value, median, worst."""
+    settings = tyro.cli(FewLabels)
+    network = judge(settings.out)
+    held_out = datasets.mnist(train=False)
+    print(f"the classifier's own accuracy: {accuracy(network, held_out.images, held_out.labels)}")
+    print("| labels | measure | every value | median | worst |")
+    print("|---|---|---|---|---|")
+    for labelled in settings.labelled:
+        with ThreadPoolExecutor(settings.workers) as pool:
+            seeds = range(settings.seeds)
+            folders = list(pool.map(lambda seed, n=labelled: run(settings, n, seed), seeds))
+        rows = [measure(folder, network) for folder in folders]
+        for seed, row in enumerate(rows):
+            row["supervised, the same labels"] = supervised(labelled, seed)
+            (folders[seed] / "few_labels.json").write_text(json.dumps(row, indent=2) + "\n")
+        for name in rows[0]:
+            values = [row[name] for row in rows]
+            every = ", ".join(f"{value:.4f}" for value in values)
+            middle, worst = statistics.median(values), min(values)
+            print(f"| {labelled} | {name} | {every} | {middle:.4f} | {worst:.4f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
