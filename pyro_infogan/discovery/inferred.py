@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from tqdm import tqdm
 
-from ..codes import Key, element_of, is_angle, label, names_of
+from ..codes import Key, element_of, is_angle, names_of
 from ..datasets import Factor
 from ..images import checked_images
 from ..infogan import BATCH, InfoGAN
@@ -20,7 +19,7 @@ __all__ = ["Categories", "Inferred", "Numbers", "inferred"]
 
 _DRAWS = 200
 """Draws of a posterior that has no mean of its own."""
-_PRIOR_DRAWS = 20_000
+_PRIOR_DRAWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def inferred(
     """Q's reading of every code, by label; vectors number by number, as in ``style[1]``.
 
     The images go through the networks a batch at a time, and only what is read of them is kept.
-    Joint posteriors, guides and families without a mean are told by 200 draws for each image.
+    Guides, and families without a mean, are told by 200 draws for each image.
 
     Args:
         gan: a trained InfoGAN.
@@ -125,9 +124,9 @@ def inferred(
         element = element_of(prior)
         whole = [torch.cat(values) for values in zip(*parts[name], strict=True)]
         count = whole[0].shape[1]
-        several = len(prior.event_shape) > (
-            len(element.event_shape) if _takes_kinds(gan, name) else 0
-        )
+        # A one-hot code is one category, though it is written as several numbers.
+        whole_shape = element.event_shape if _takes_kinds(gan, name) else ()
+        several = len(prior.event_shape) > len(whole_shape)
         for index in range(count):
             title = f"{name}[{index}]" if several else name
             columns = [values[:, index] for values in whole]
@@ -157,30 +156,30 @@ def _read(gan: InfoGAN, key: Key, posterior: Distribution) -> dict[str, tuple[Te
 
     Of a category its probabilities (n, m, K), of a number its mean and deviation, (n, m) both.
     """
-    exact = _exact(gan, key, posterior) if isinstance(key, str) else None
-    return {label(key): exact} if exact else _drawn(gan, key, posterior)
-
-
-def _exact(gan: InfoGAN, name: str, posterior: Distribution) -> tuple[Tensor, ...] | None:
-    """What a distribution knows of itself; None of one that does not."""
     element = element_of(posterior)
-    if _takes_kinds(gan, name):
-        if not element.has_enumerate_support:
-            return None
-        chances = _chances(element)
-        return (chances.reshape(len(chances), -1, chances.shape[-1]),)
+    if isinstance(key, str) and _takes_kinds(gan, key) and element.has_enumerate_support:
+        chances = element.log_prob(element.enumerate_support(expand=False)).exp().movedim(0, -1)
+        return {key: (chances.float().reshape(len(chances), -1, chances.shape[-1]),)}
+    return _moments(gan, key, posterior) or _drawn(gan, key, posterior)
+
+
+def _moments(gan: InfoGAN, key: Key, posterior: Distribution) -> dict[str, tuple[Tensor, ...]]:
+    """Mean and deviation as the distribution itself knows them; nothing of one that does not."""
     try:
         mean, variance = posterior.mean, posterior.variance
     except NotImplementedError:
-        return None
-    if not mean.isfinite().all():
-        return None
-    if isinstance(element, dist.VonMises):
-        # Torch calls 1 − R the variance of an angle.
-        stddev = (-2 * torch.log1p(-variance)).clamp(min=0).sqrt()
-    else:
-        stddev = variance.sqrt()
-    return _flat(mean), _flat(stddev)
+        return {}
+    turned = isinstance(element_of(posterior), dist.VonMises)
+    angles = any(is_angle(gan.prior.sites[name]) for name in names_of(key))
+    kinds = any(_takes_kinds(gan, name) for name in names_of(key))
+    if kinds or (angles and not turned) or not mean.isfinite().all():
+        return {}
+    # Torch calls 1 − R the variance of an angle.
+    stddev = (-2 * torch.log1p(-variance)).clamp(min=0).sqrt() if turned else variance.sqrt()
+    if isinstance(key, str):
+        return {key: (_flat(mean), _flat(stddev))}
+    means, deviations = gan.prior.split(mean, key), gan.prior.split(stddev, key)
+    return {name: (_flat(means[name]), _flat(deviations[name])) for name in key}
 
 
 def _drawn(gan: InfoGAN, key: Key, posterior: Distribution) -> dict[str, tuple[Tensor, ...]]:
@@ -215,11 +214,6 @@ def _summed(gan: InfoGAN, name: str, average: Tensor) -> tuple[Tensor, ...]:
         length = (first**2 + second**2).sqrt()
         return _flat(torch.atan2(second, first)), _flat((-2 * length.log()).clamp(min=0).sqrt())
     return _flat(first), _flat((second - first**2).clamp(min=0).sqrt())
-
-
-def _chances(element: Any) -> Tensor:
-    """Probability of each category, of shape (batch shape, K)."""
-    return element.log_prob(element.enumerate_support(expand=False)).exp().float().movedim(0, -1)
 
 
 def _flat(values: Tensor) -> Tensor:

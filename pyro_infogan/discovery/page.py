@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 from torch.distributions import Distribution
@@ -69,7 +70,7 @@ def page(
     links.append(("duplicates", "duplicates"))
     links += [("what is known", "known")] if found.known else []
     nav = "".join(f'<li><a href="#{_text(place)}">{_text(name)}</a></li>' for name, place in links)
-    facts = {"images": f"{len(found.images):,}", **(about or {})}
+    facts = {**(about or {}), "images": f"{len(found.images):,}"}
     facts["generated images"] = f"{found.draws:,}, for L_I"
     if broken:
         facts["left out"] = f"{_plural(len(broken), 'file')} that cannot be read"
@@ -105,8 +106,9 @@ ul.strip {{ --side: {min(max(gan.image_shape[2], _LEAST_SIDE), _MOST_SIDE)}px; }
 </main>
 <footer>
 <p>L_I is a lower bound, in nats, on what the generated images tell about a code, with its standard
-error. H(c) is the entropy of the code’s prior, the most that a discrete code can carry. What is
-said of real images is what Q, the network that reads codes from images, makes of them.</p>
+error. H(c) is the entropy of the code’s prior, the most that a discrete code can carry; of a
+continuous code it is differential, and L_I may be above it. What is said of real images is what Q,
+the network that reads codes from images, makes of them.</p>
 </footer>
 </body>
 </html>
@@ -290,7 +292,7 @@ def _declaration(gan: InfoGAN, found: Discovery) -> str:
         rows.append(
             f'<tr><th scope="row"><a href="#{_text(_anchor(label(key)))}">{_text(label(key))}</a>'
             f'</th><td>{priors}</td><td class="n">{_nats(info)}</td>'
-            f'<td class="n">{_number(info.entropy)}</td>'
+            f'<td class="n">{info.entropy:.3f}</td>'
             f'<td class="n">{gan.information_weights[key]:g}</td></tr>'
         )
     channels, height, width = gan.image_shape
@@ -352,7 +354,7 @@ def _code(gan: InfoGAN, found: Discovery, key: Any, seed: int) -> str:
     return f"""
 <section aria-labelledby="{_text(_anchor(name))}">
 <h2 id="{_text(_anchor(name))}">{_text(name)}</h2>
-<p>L_I is {_nats(info)} nats, beside H(c) = {_number(info.entropy)}{together}.</p>
+<p>L_I is {_nats(info)} nats, beside H(c) = {info.entropy:.3f}{together}.</p>
 {warning}{"".join(shown)}
 </section>"""
 
@@ -396,9 +398,8 @@ def _spread(title: str, one: Numbers) -> str:
         f"Histogram of {title} in these images, from {_number(low)} to {_number(high)}, "
         f"with half of them under {_number(middle)}."
     )
-    ticks = {
-        _BINS * part: _number(low + (high - low) * part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)
-    }
+    round_ones = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
+    ticks = {_BINS * (value - low) / (high - low): _number(value) for value in round_ones}
     return f"""<figure>{_chart(bars.tolist(), marks.tolist(), ticks, said)}
 <figcaption>Bars: share of the images by Q’s mean of {_text(title)}. Dashed: the prior. Q’s
 standard deviation is {_number(one.stddev.median().item())} in the median; where it is large, the
@@ -459,11 +460,12 @@ def _kinds(found: Discovery, title: str, one: Categories) -> str:
 
 
 def _matched(clustering: Clustering | None, kind: int) -> str:
-    if not clustering or clustering.matching[kind] is None:
+    """Which label a category was matched to, and how many of its images have that."""
+    matched = clustering.matching[kind] if clustering else None
+    if clustering is None or matched is None:
         return ""
-    matched, row = clustering.matching[kind], clustering.confusion[kind]
-    share = row[matched] / max(sum(row), 1)
-    return f"<br>matched to label {matched}, which {share:.0%} have"
+    row = clustering.confusion[kind]
+    return f"<br>matched to label {matched}: {row[matched] / max(sum(row), 1):.0%} of them"
 
 
 def _heat(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -559,8 +561,8 @@ def _confusion(title: str, one: Clustering) -> str:
     columns = [str(place) for place in range(len(one.confusion[0]))]
     caption = (
         f"Images of each label (columns) in each category of {_text(title)}. Under the best "
-        f"matching of one to one, which is framed, {one.accuracy:.1%} are in their label’s category; NMI "
-        f"{one.nmi:.3f}, adjusted Rand index {one.ari:.3f}."
+        f"matching of one to one, which is framed, {one.accuracy:.1%} are in their label’s "
+        f"category; NMI {one.nmi:.3f}, adjusted Rand index {one.ari:.3f}."
     )
     return f"<h3>{_text(title)} against the labels</h3>{_heat(caption, columns, rows)}"
 
