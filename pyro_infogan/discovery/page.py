@@ -476,8 +476,8 @@ def _heat(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]
         for name, cells in rows.items()
     )
     return (
-        f'<div class="scroll"><table class="heat"><caption>{caption}</caption>'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<figure><figcaption>{caption}</figcaption><div class="scroll"><table class="heat">'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
     )
 
 

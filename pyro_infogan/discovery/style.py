@@ -12,13 +12,13 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 header, main, footer { max-width: 72rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2.5rem; }
-footer { padding-bottom: 3rem; color: var(--soft); font-size: .875rem; }
+footer { padding-top: 2rem; padding-bottom: 3rem; color: var(--soft); font-size: .875rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; }
 h2 { font-size: 1.4rem; margin: 3rem 0 .75rem; padding-top: 1rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1.1rem; margin: 1.75rem 0 .5rem; }
 h4 { font-size: 1rem; margin: 1.25rem 0 .35rem; }
-p, li { max-width: 46rem; }
+p, li, figcaption { max-width: 46rem; }
 a { color: var(--mark); }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: .75rem 0; padding: 0;
   list-style: none; }
@@ -34,7 +34,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 caption { text-align: left; color: var(--soft); font-size: .875rem; padding-bottom: .4rem; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 500; font-size: .875rem; }
-td.n, th.n { text-align: right; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 table.heat td { text-align: center; min-width: 3.1rem; border: 1px solid var(--page);
   background: color-mix(in srgb, var(--mark) calc(var(--v) * 55%), var(--card)); }
 table.heat td.alike { font-weight: 700; outline: 2px solid var(--ink); outline-offset: -3px; }
