@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, figures, inversion
+    from . import datasets, discovery, figures, inversion
     from .errors import InfoGANError
     from .evaluation import evaluate
     from .inference import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "datasets": ".datasets",
+    "discovery": ".discovery",
     "figures": ".figures",
     "inversion": ".inversion",
     "families": ".inference.families",
@@ -61,6 +62,7 @@ __all__ = [
     "Rates",
     "Strokes",
     "datasets",
+    "discovery",
     "evaluate",
     "families",
     "figures",

@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, ar
 from .errors import DataError, DeclarationError, InfoGANError
 
 if TYPE_CHECKING:
+    from .datasets import ImageSet
     from .infogan import InfoGAN
     from .models import Experiment
     from .runs import Run
@@ -335,6 +336,56 @@ class Reconstruct(Command):
 
 
 @dataclass(kw_only=True)
+class Discover(Command):
+    """Say what each code found in a set of images, as one HTML page and a table."""
+
+    run: Positional[Path]
+    """run folder"""
+    data: Path | None = None
+    """folder of images; those that the run's experiment holds out, by default"""
+    draws: int = 10_000
+    """generated images for L_I"""
+    seed: int = 0
+    """of noise, codes and draws"""
+    out: Path | None = None
+    """folder for discovery.html; the run's by default"""
+    codes: Path | None = None
+    """file for the codes of every image, .csv or .parquet; codes.csv beside the page by default"""
+
+    def __call__(self) -> None:
+        """Write discovery.html and the table of codes."""
+        from .discovery import checked_table, discover, page, write_codes
+        from .runs import write_text
+
+        _check_seed(self.seed)
+        out = self.out or self.run
+        table = checked_table(self.codes or out / "codes.csv")
+        run, gan = _load(self)
+        broken: list[DataError] = []
+        images = _folder(self.data, gan, broken) if self.data else _images(run, train=False)
+        if images is None:
+            raise DataError(
+                "--data",
+                got="nothing, and a run that no experiment declared",
+                expected="a folder of images",
+                fix="Name one: --data FOLDER.",
+            )
+        for error in broken:
+            print(f"left out: {error}", file=sys.stderr)
+        found = discover(gan, images, self.draws, self.seed)
+        about = {
+            "run": run,
+            "experiment": run.experiment() or "none",
+            "steps": f"{run.checkpoints()[-1][0]:,}",
+            "source": self.data or "images that the experiment holds out",
+        }
+        title = f"What {run.folder.resolve().name} found"
+        write_text(out / "discovery.html", page(gan, found, title, about, broken, self.seed))
+        write_codes(found, table)
+        print(f"{out / 'discovery.html'}\n{table}")
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -353,6 +404,7 @@ Commands = (
     | Annotated[Sample, subcommand("sample")]
     | Annotated[Infer, subcommand("infer")]
     | Annotated[Reconstruct, subcommand("reconstruct")]
+    | Annotated[Discover, subcommand("discover")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 
@@ -411,6 +463,21 @@ def _images(run: "Run", train: bool) -> Any:
     else:
         experiment = built_in().get(run.experiment() or "")
     return experiment.images(train, run.data()) if experiment else None
+
+
+def _folder(path: Path, gan: "InfoGAN", broken: list[DataError]) -> "ImageSet":
+    """The pictures of a folder as a run takes them; errors of the others are put in ``broken``."""
+    from .datasets import folder
+
+    channels, height, width = gan.image_shape
+    if height != width or channels not in (1, 3):
+        raise DataError(
+            "--data",
+            got=f"a run of images {gan.image_shape}",
+            expected="square ones, grey (1 channel) or in colour (3)",
+            fix="Read the files yourself and use pyro_infogan.discovery.",
+        )
+    return folder(path, height, grey=channels == 1, on_broken=broken.extend)
 
 
 def _check_seed(seed: int) -> None:

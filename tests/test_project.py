@@ -35,6 +35,7 @@ ALLOWED = {
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
     "figures": CORE | {"runs", "infogan", "evaluation"},
+    "discovery": CORE | {"runs", "inference", "infogan", "datasets", "evaluation", "figures"},
 }
 
 

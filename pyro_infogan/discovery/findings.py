@@ -1,0 +1,175 @@
+"""discover(): what is measured of the codes, on generated images and on a given set."""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..codes import Entropy, Key, element_of, label, log_prob
+from ..datasets import Factor, ImageSet
+from ..evaluation import Clustering, agreement, cluster
+from ..inference import Information
+from ..infogan import BATCH, InfoGAN, evaluating
+from ..randomness import seeded
+from .inferred import Categories, Inferred, inferred
+
+__all__ = ["ALIKE", "LEAST", "Agreement", "Discovery", "discover"]
+
+LEAST = 0.05
+"""Nats under which a code carries nothing worth a name."""
+_ERRORS = 3
+"""Standard errors that a bound must lie above 0."""
+ALIKE = {"Spearman": 0.7, "circular": 0.5, "NMI": 0.5}
+"""From where on two codes say the same: what one says, the other says for the greater half. A
+correlation of 0.7 is half of the variance; the circular one is squared already."""
+
+Agreement = tuple[str, float]
+"""A measure and its value in [0, 1], as :func:`~pyro_infogan.evaluation.agreement` gives them."""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What :func:`discover` found.
+
+    Attributes:
+        images: the set it was found in.
+        inferred: Q's reading of each number or category of each code, by label.
+        information: L_I of each code in nats, on generated images.
+        numbers: L_I of each number of the vector codes, where prior and Q take them one by one.
+        shared: how much each pair of readings agrees.
+        known: how much each reading agrees with each known factor, and with the labels.
+        clustering: of the codes that take categories against the labels, where there are any.
+        draws: how many images were generated for L_I.
+    """
+
+    images: ImageSet
+    inferred: dict[str, Inferred]
+    information: dict[Key, Information]
+    numbers: dict[str, Information]
+    shared: dict[tuple[str, str], Agreement]
+    known: dict[str, dict[str, Agreement]]
+    clustering: dict[str, Clustering]
+    draws: int
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each image: its path, or else its place in the set."""
+        return list(self.images.names or map(str, range(len(self.images))))
+
+    @property
+    def duplicates(self) -> dict[tuple[str, str], Agreement]:
+        """The pairs of readings of which one says what the other does, most alike first."""
+        alike = [(pair, got) for pair, got in self.shared.items() if got[1] >= ALIKE[got[0]]]
+        return dict(sorted(alike, key=lambda item: -item[1][1]))
+
+    @property
+    def silent(self) -> dict[str, Information]:
+        """The codes, and the numbers of vector codes, that carry nothing."""
+        measured = {label(key): info for key, info in self.information.items()} | self.numbers
+        return {
+            name: info
+            for name, info in measured.items()
+            if info.bound < max(LEAST, _ERRORS * info.error)
+        }
+
+
+def discover(
+    gan: InfoGAN,
+    images: ImageSet | Tensor,
+    draws: int = 10_000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Discovery:
+    """Have Q read a set of images, and measure what each code found there.
+
+    Args:
+        gan: a trained InfoGAN.
+        images: the set, with names, labels and factors where they are known; or (n, C, H, W).
+        draws: generated images for L_I.
+        seed: of those and of posteriors that are told by draws; the caller's random state is left
+            as it was.
+        progress: whether to show a bar.
+
+    Raises:
+        DataError: for images that do not fit the declaration, or fewer than two draws.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> gan = InfoGAN({"slant": dist.Uniform(-1.0, 1.0)}, image_shape=(1, 8, 8))
+        >>> found = discover(gan, torch.rand(20, 1, 8, 8), draws=100, progress=False)
+        >>> found.inferred["slant"].mean.shape, list(found.silent)
+        (torch.Size([20]), ['slant'])
+    """
+    if not isinstance(images, ImageSet):
+        images = ImageSet(images)
+    found = inferred(gan, images.images, seed=seed, progress=progress)
+    with seeded(seed, gan.device):
+        information = gan.information(draws)
+        numbers = _numbers(gan, draws)
+    shared = {
+        (one, other): _agreement(found[one].factor, found[other])
+        for one, other in combinations(found, 2)
+    }
+    known = {
+        name: {title: _agreement(factor, one) for title, one in found.items()}
+        for name, factor in images.factors.items()
+    }
+    clustering: dict[str, Clustering] = {}
+    if len(images.labelled):
+        chosen, labels = images.labelled, images.labels[images.labelled]
+        known["label"] = {
+            title: _agreement(Factor(labels), one, chosen) for title, one in found.items()
+        }
+        clustering = {
+            title: cluster(one.chosen[chosen], labels, len(one.prior))
+            for title, one in found.items()
+            if isinstance(one, Categories)
+        }
+    return Discovery(images, found, information, numbers, shared, known, clustering, draws)
+
+
+def _agreement(factor: Factor, one: Inferred, chosen: Tensor | slice = slice(None)) -> Agreement:
+    """Agreement of a reading, some of its images, with a factor of these; 0 of a constant."""
+    values = one.factor.values[chosen]
+    measure, value = agreement(factor, values)
+    constant = any((column == column[0]).all() for column in (factor.values, values))
+    # Two clusterings that tell nothing apart are the same, and NMI says so.
+    return measure, 0.0 if constant else value
+
+
+@torch.no_grad()
+def _numbers(gan: InfoGAN, n: int) -> dict[str, Information]:
+    """L_I of each number of those vector codes that prior and posterior take number by number.
+
+    Those of a program are left out: its numbers may depend on other codes.
+    """
+    vectors = {
+        name: element_of(prior)
+        for name, prior in gan.prior.sites.items()
+        if isinstance(prior, dist.Independent) and not gan.prior.written
+    }
+    before: dict[str, list[Tensor]] = {name: [] for name in vectors}
+    after: dict[str, list[Tensor]] = {name: [] for name in vectors}
+    with evaluating(gan):
+        for start in range(0, n if vectors else 0, BATCH):
+            noise, codes = gan.draw(min(BATCH, n - start))
+            posteriors = gan.posteriors(gan.decode(noise, codes))
+            for name, prior in vectors.items():
+                # One without a posterior of its own has no entry; one that is not wrapped as its
+                # prior is has no score for each number.
+                q, value = posteriors.get(name), codes[name]
+                if isinstance(q, dist.Independent):
+                    before[name].append(log_prob(prior, value).flatten(1))
+                    after[name].append(log_prob(element_of(q), value).flatten(1))
+    found = {}
+    for name in filter(after.get, vectors):
+        log_p, log_q = torch.cat(before[name]).double(), torch.cat(after[name]).double()
+        errors = log_p.std(0) / math.sqrt(n)
+        for index in range(log_p.shape[1]):
+            entropy = Entropy(-log_p[:, index].mean().item(), errors[index].item())
+            score = log_q[:, index] - log_p[:, index]
+            found[f"{name}[{index}]"] = Information.of(score, entropy)
+    return found
