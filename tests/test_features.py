@@ -284,7 +284,7 @@ def test_the_best_penalty_is_chosen_and_scale_does_not_matter():
     ]
     assert machines[0].penalty == machines[1].penalty
     torch.testing.assert_close(machines[0].weights, machines[1].weights, atol=1e-3, rtol=1e-2)
-    unit = (inputs[:30] - inputs[:30].mean(0)) / machines[0].scale * 1.0
+    unit = (inputs[:30] - inputs[:30].mean(0)) / machines[0].scale
     assert unit.square().sum(1).mean().item() == pytest.approx(1.0)
     rights = {}
     for penalty in probes.PENALTIES:
@@ -312,7 +312,6 @@ def test_the_interval_is_students(gan):
 
 def test_images_without_labels_are_never_fitted_to(gan):
     train = classes(60)
-    # The unlabelled ones would be refused, as they are of no range that images have.
     hidden = ImageSet(
         torch.cat([train.images, torch.rand(30, 1, 8, 8)]),
         torch.cat([train.labels, torch.full((30,), -1)]),
@@ -364,6 +363,8 @@ def test_guided_gradients_drop_what_is_negative():
         nn.Conv2d(1, 3, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(),
         nn.Flatten(), nn.Linear(16, 5),
     )  # fmt: skip
+    # Units that answer to nothing would tie.
+    trunk[2].bias.data.fill_(1.0)
     gan = with_trunk(trunk, 5)
     images = torch.rand(20, 1, 8, 8)
     found = responses(gan, images, units=3, each=2)

@@ -27,7 +27,7 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried: how much a mistake costs beside the weights' squares."""
 _VALIDATED = 10_000
 """Images that C is chosen by, at most, as in the paper; of a small set, a sixth."""
-_ITERATIONS = 300
+_ITERATIONS = 100
 _TESTED = 10_000
 """Test images whose features are held at once."""
 
@@ -286,7 +286,8 @@ def fitted(
     optimiser = torch.optim.LBFGS(
         solution,
         max_iter=_ITERATIONS,
-        tolerance_grad=1e-6,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
         history_size=20,
         line_search_fn="strong_wolfe",
     )
