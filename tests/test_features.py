@@ -295,7 +295,8 @@ def test_the_best_penalty_is_chosen_and_scale_does_not_matter():
     assert machines[0].penalty == max(rights, key=rights.__getitem__)
 
 
-def test_the_interval_is_students(gan):
+def test_the_interval_is_students(gan, monkeypatch):
+    monkeypatch.setattr(probes, "PENALTIES", (1.0,))
     train, test = classes(120, apart=0.05), classes(300, seed=1, apart=0.05)
     found = probe(gan, train, test, labels=4, draws=3, seed=1)
     again = probe(gan, train, test, labels=4, draws=3, seed=1)
@@ -404,7 +405,8 @@ def test_a_missing_captum_is_told(gan, images, monkeypatch):
         responses(gan, images)
 
 
-def test_the_command_line(trained, capsys):  # noqa: F811
+def test_the_command_line(trained, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(probes, "PENALTIES", (1.0,))
     assert call("evaluate", trained, "--draws", 50, "--clusters", 3, "--probe", 4) == 0
     report = json.loads((trained / "report.json").read_text())
     assert len(report["clusters"]["trunk"]["matching"]) == 3
