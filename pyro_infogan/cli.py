@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -126,16 +126,22 @@ class Evaluate(Command):
     """generated images for L_I and the calibration"""
     sweeps: bool = False
     """also train a small network to read the factors, and say what sweeping each code moves"""
+    clusters: int | None = None
+    """also cluster the trunk's features into so many, and say whether they are the classes"""
+    probe: int | Literal["all"] | None = None
+    """also fit linear classifiers to the trunk's features, with so many labels of each class, or
+    all"""
     seed: int = 0
     """of those draws"""
 
     def __call__(self) -> None:
         """Write report.json and a confusion figure for each categorical code."""
+        import dataclasses
         import json
 
         from . import figures
         from .datasets import ImageSet
-        from .evaluation import evaluate, fit_reader
+        from .evaluation import cluster_features, evaluate, fit_reader, probe
         from .runs import write_text
 
         run, gan = _load(self)
@@ -152,7 +158,19 @@ class Evaluate(Command):
                 )
             print("training the reader of factors", flush=True)
             reader = fit_reader(_images(run, train=True), held_out, device=gan.device)
+        clusters = probes = None
+        if self.clusters is not None:
+            print("clustering the trunk's features", flush=True)
+            train = _images(run, train=True)
+            clusters = cluster_features(gan, train, held_out, self.clusters, self.seed)
+        if self.probe is not None:
+            print("fitting linear classifiers to the trunk's features", flush=True)
+            train = _images(run, train=True)
+            # Draws of all labels hardly differ, and each takes long.
+            how = {"draws": 1} if self.probe == "all" else {"labels": self.probe}
+            probes = probe(gan, train, held_out, seed=self.seed, **how)
         report = evaluate(gan, held_out, self.draws, self.seed, reader)
+        report = dataclasses.replace(report, clusters=clusters, probes=probes)
         for name, found in report.clustering.items():
             figures.write(figures.confusion(found, name), run.folder / f"confusion-{name}.png")
         write_text(run.folder / "report.json", json.dumps(report.data(), indent=2) + "\n")
@@ -163,7 +181,7 @@ class Evaluate(Command):
 
 @dataclass(kw_only=True)
 class Figures(Command):
-    """Draw a run's bound, traversals, samples, calibration and factors, as PNG files."""
+    """Draw a run's bound, traversals, samples, calibration, filters and factors, as PNG files."""
 
     run: Positional[Path]
     """run folder"""
@@ -173,7 +191,11 @@ class Figures(Command):
     """of noise and codes"""
 
     def __call__(self) -> None:
-        """Write bound.png, samples.png, calibration.png, traverse-<code>.png, factor-<name>.png."""
+        """Write them.
+
+        bound.png, samples.png, calibration.png, filters.png, traverse-<code>.png and
+        factor-<name>.png.
+        """
         from . import figures
         from .datasets import ImageSet
         from .evaluation import calibrate, clusterings, follow
@@ -195,6 +217,8 @@ class Figures(Command):
         figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
         calibration = figures.calibration(calibrate(gan, seed=self.seed))
         figures.write(calibration, run.folder / "calibration.png")
+        if figures.first_convolution(gan):
+            figures.write(figures.filters(gan), run.folder / "filters.png")
         for name, element, label in figures.traversals(gan):
             figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
             figures.write(figure, run.folder / f"traverse-{label}.png")

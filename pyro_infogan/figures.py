@@ -1,5 +1,6 @@
 """The paper's figures, of any declaration. Each function gives a matplotlib Figure."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ import pyro.distributions as dist
 import scipy.stats
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from .codes import Key, element_of, is_angle, label, unit
 from .errors import DataError, check_names
-from .evaluation import Calibration, Clustering, Following
+from .evaluation import Calibration, Clustering, Following, Responses
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
@@ -22,6 +23,9 @@ __all__ = [
     "bound",
     "calibration",
     "confusion",
+    "filters",
+    "first_convolution",
+    "guided",
     "samples",
     "sheet",
     "traversals",
@@ -284,6 +288,57 @@ def calibration(calibrations: Mapping[str, Calibration]) -> Figure:
         axes.yaxis.label.set_fontsize(8)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def first_convolution(gan: InfoGAN) -> nn.Conv2d | None:
+    """The trunk's first convolution, if it has any."""
+    return next((part for part in gan.trunk.modules() if isinstance(part, nn.Conv2d)), None)
+
+
+def filters(gan: InfoGAN) -> Figure:
+    """Filters of the trunk's first convolution, as Radford et al. 2016 show theirs.
+
+    Each has its own scale, on which grey is zero. Of other than one or three input channels the
+    first is shown.
+
+    Raises:
+        DataError: for a trunk without convolutions.
+    """
+    first = first_convolution(gan)
+    if first is None:
+        raise DataError(
+            "trunk", got="no convolution", expected="one or more", fix="Build it with nn.Conv2d."
+        )
+    weights = first.weight.detach().float().cpu()
+    columns = math.ceil(math.sqrt(len(weights)))
+    figure = _new(0.45 * columns, 0.45 * math.ceil(len(weights) / columns))
+    axes = figure.subplots()
+    _show(axes, sheet(_centred(weights), columns))
+    axes.set_xticks([])
+    return figure
+
+
+def guided(found: Responses) -> Figure:
+    """What units of the last convolution answer to: a row a unit, each image and its gradient.
+
+    Each gradient has its own scale, on which grey is zero.
+
+    Args:
+        found: from ``evaluation.responses``.
+    """
+    units, each = found.images.shape[:2]
+    pairs = torch.stack([found.images.flatten(0, 1), _centred(found.gradients.flatten(0, 1))], 1)
+    figure = _new(0.9 * each, 0.45 * units)
+    axes = figure.subplots()
+    _show(axes, sheet(pairs.flatten(0, 1), 2 * each))
+    axes.set_xticks([])
+    return figure
+
+
+def _centred(values: Tensor) -> Tensor:
+    """Pictures (n, C, H, W) in [0, 1] of numbers, 0.5 for zero and each by its own greatest."""
+    greatest = values.abs().amax((1, 2, 3), keepdim=True)
+    return 0.5 + 0.5 * values / torch.where(greatest > 0, greatest, 1.0)
 
 
 def _within(counts: Any, chances: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,8 @@ from ..randomness import seeded
 from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
 from .factors import Following, follow
+from .features import FeatureClusters
+from .probes import Probes
 from .sweeps import FactorReader, Sweeps, sweep
 
 __all__ = ["Report", "clusterings", "evaluate"]
@@ -31,6 +33,8 @@ class Report:
         sweeps: what sweeping each code moves, where a reader of the factors was given.
         images: how many images clustering and following were measured on.
         draws: how many generated images the bound was measured on, and the calibration on as many.
+        clusters: of the trunk's features, where ``cluster_features`` was asked.
+        probes: of the trunk's features, where ``probe`` was asked.
     """
 
     information: dict[Key, Information]
@@ -40,6 +44,8 @@ class Report:
     sweeps: Sweeps | None
     images: int
     draws: int
+    clusters: FeatureClusters | None = None
+    probes: Probes | None = None
 
     def data(self) -> dict[str, Any]:
         """As plain data, for ``report.json``."""
@@ -59,8 +65,7 @@ class Report:
             f"{name} is followed best by {found} on {self.images} images"
             for name, found in self.following.items()
         ]
-        if self.sweeps:
-            lines.append(str(self.sweeps))
+        lines += [str(found) for found in (self.sweeps, self.clusters, self.probes) if found]
         return "\n".join(lines)
 
 
