@@ -10,7 +10,7 @@ from torch import nn
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.datasets import Factor, ImageSet
 from pyro_infogan.errors import DataError, DeclarationError
-from pyro_infogan.evaluation import FactorReader, agreement, fit_reader, follow, readings, sweep
+from pyro_infogan.evaluation import FactorReader, agreement, fit_reader, follow, inferred, sweep
 from pyro_infogan.models.networks import Pair
 
 CODES = {
@@ -77,12 +77,12 @@ def drawn(gan, n=500):
 def test_q_is_read_number_by_number():
     gan = perfect()
     dataset, codes = drawn(gan)
-    found = readings(gan, dataset.images)
+    found = inferred(gan, dataset.images, progress=False)
     assert list(found) == ["light", "style[0]", "style[1]", "kind"]
-    torch.testing.assert_close(found["light"].values, codes["light"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(found["style[1]"].values, codes["style"][:, 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["light"].mean, codes["light"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["style[1]"].mean, codes["style"][:, 1], atol=1e-5, rtol=0)
     assert found["style[1]"].element == 1
-    assert found["kind"].values.equal(codes["kind"])
+    assert found["kind"].chosen.equal(codes["kind"])
 
 
 def test_each_factor_finds_its_code():

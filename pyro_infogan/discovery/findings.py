@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ..codes import Entropy, Key, element_of, label, log_prob
 from ..datasets import Factor, ImageSet
-from ..evaluation import Clustering, agreement, cluster
+from ..evaluation import Clustering, Inferred, agreement, clustered, inferred
 from ..inference import Information
 from ..infogan import BATCH, InfoGAN, evaluating
 from ..randomness import seeded
-from .inferred import Categories, Inferred, inferred
 
 __all__ = ["ALIKE", "LEAST", "Agreement", "Discovery", "discover"]
 
@@ -117,27 +116,17 @@ def discover(
         name: {title: _agreement(factor, one) for title, one in found.items()}
         for name, factor in images.factors.items()
     }
-    clustering: dict[str, Clustering] = {}
-    if len(images.labelled):
-        chosen, labels = images.labelled, images.labels[images.labelled]
-        known["label"] = {
-            title: _agreement(Factor(labels), one, chosen) for title, one in found.items()
-        }
-        clustering = {
-            title: cluster(one.chosen[chosen], labels, len(one.prior))
-            for title, one in found.items()
-            if isinstance(one, Categories)
-        }
+    chosen = images.labelled
+    if len(chosen):
+        labels = Factor(images.labels[chosen])
+        known["label"] = {title: _agreement(labels, one, chosen) for title, one in found.items()}
+    clustering = clustered(found, images)
     return Discovery(images, found, information, numbers, shared, known, clustering, draws)
 
 
 def _agreement(factor: Factor, one: Inferred, chosen: Tensor | slice = slice(None)) -> Agreement:
-    """Agreement of a reading, some of its images, with a factor of these; 0 of a constant."""
-    values = one.factor.values[chosen]
-    measure, value = agreement(factor, values)
-    constant = any((column == column[0]).all() for column in (factor.values, values))
-    # Two clusterings that tell nothing apart are the same, and NMI says so.
-    return measure, 0.0 if constant else value
+    """Agreement of a reading, some of its images, with a factor of these."""
+    return agreement(factor, one.factor.values[chosen])
 
 
 @torch.no_grad()

@@ -18,12 +18,11 @@ from torch.distributions import Distribution
 from .. import figures
 from ..codes import Marginal, element_of, label, names_of
 from ..errors import DataError
-from ..evaluation import Clustering
+from ..evaluation import Categories, Clustering, Inferred, Numbers
 from ..images import scaled
 from ..inference import Information, parameters
 from ..infogan import InfoGAN
 from .findings import ALIKE, LEAST, Agreement, Discovery
-from .inferred import Categories, Inferred, Numbers
 from .style import STYLE
 
 __all__ = ["page"]

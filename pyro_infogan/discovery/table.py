@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import DataError
+from ..evaluation import Numbers
 from ..runs import replace
 from .findings import Discovery
-from .inferred import Numbers
 
 __all__ = ["checked_table", "write_codes"]
 

@@ -3,7 +3,7 @@
 from .attribution import Responses, responses
 from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
-from .factors import Following, Reading, agreement, follow, readings
+from .factors import Following, agreement, follow, followed
 from .features import (
     FeatureClusters,
     cluster_features,
@@ -11,19 +11,22 @@ from .features import (
     top_features,
     untrained_trunk,
 )
+from .inferred import Categories, Inferred, Numbers, inferred
 from .probes import Probe, Probes, probe
-from .report import Report, clusterings, evaluate
+from .report import Report, clustered, clusterings, evaluate
 from .sweeps import FactorReader, Sweeps, fit_reader, sweep
 
 __all__ = [
     "Calibration",
+    "Categories",
     "Clustering",
     "FactorReader",
     "FeatureClusters",
     "Following",
+    "Inferred",
+    "Numbers",
     "Probe",
     "Probes",
-    "Reading",
     "Report",
     "Responses",
     "Sweeps",
@@ -32,13 +35,15 @@ __all__ = [
     "categories",
     "cluster",
     "cluster_features",
+    "clustered",
     "clusterings",
     "evaluate",
     "fit_reader",
     "follow",
+    "followed",
     "grid_features",
+    "inferred",
     "probe",
-    "readings",
     "responses",
     "sweep",
     "top_features",

@@ -1,7 +1,7 @@
 """Which code follows which known factor: a number where the paper shows pictures."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,31 +9,15 @@ import scipy.stats
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
-from ..codes import element_of
 from ..datasets import Factor, ImageSet
 from ..errors import DataError
 from ..infogan import InfoGAN
-from .clustering import categories
+from .inferred import Inferred, inferred
 
-__all__ = ["Following", "Reading", "agreement", "follow", "readings"]
+__all__ = ["Following", "agreement", "follow", "followed"]
 
 _BINS = 10
 """Into how many equally full bins a number is put beside kinds."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What Q reads of one number, or one category, of a code from each image.
-
-    Attributes:
-        code: the code it belongs to.
-        element: which number of a vector code; 0 of any other.
-        values: (n,), Q's mean as floats, or its most probable category as whole numbers.
-    """
-
-    code: str
-    element: int
-    values: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,38 +40,6 @@ class Following:
 
     def __str__(self) -> str:
         return f"{self.code}, {self.measure} {self.value:.3f}"
-
-
-def readings(gan: InfoGAN, images: Tensor) -> dict[str, Reading]:
-    """Q's reading of every code, by label; vectors number by number, as in ``style[1]``.
-
-    Joint posteriors are left out: they have no mean of one code alone.
-
-    Args:
-        gan: a trained InfoGAN.
-        images: (n, C, H, W).
-
-    Raises:
-        DataError: for images that do not fit the declaration.
-    """
-    return {
-        f"{name}[{element}]" if several else name: Reading(name, element, column.cpu())
-        for name, columns, several in _columns(gan, images)
-        for element, column in enumerate(columns)
-    }
-
-
-def _columns(gan: InfoGAN, images: Tensor) -> Iterator[tuple[str, tuple[Tensor, ...], bool]]:
-    for name, posterior in gan.infer(images).items():
-        if not isinstance(name, str):
-            continue
-        element = element_of(posterior)
-        if gan.prior.is_discrete(name) and element.has_enumerate_support:
-            values = categories(element)
-        else:
-            values = posterior.mean.float()
-        several = values.dim() > 1
-        yield name, values.flatten(1).unbind(1) if several else (values,), several
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -124,12 +76,14 @@ def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
         ('NMI', 1.0)
     """
     truth, found = factor.values.cpu().numpy(), values.numpy()
+    # What does not vary follows nothing, and has neither ranks nor entropy.
+    constant = np.ptp(truth) == 0 or np.ptp(found) == 0
     if factor.is_kind or not values.is_floating_point():
         first = truth if factor.is_kind else _bins(truth)
         second = _bins(found) if values.is_floating_point() else found
-        return "NMI", round(float(normalized_mutual_info_score(first, second)), 12)
-    if np.ptp(truth) == 0 or np.ptp(found) == 0:
-        # A constant follows nothing, and has no ranks.
+        score = 0.0 if constant else float(normalized_mutual_info_score(first, second))
+        return "NMI", round(score, 12)
+    if constant:
         return "circular" if factor.period else "Spearman", 0.0
     if factor.period:
         turned = truth % factor.period
@@ -150,23 +104,28 @@ def follow(gan: InfoGAN, dataset: ImageSet) -> dict[str, Following]:
     Raises:
         DataError: for images that do not fit, or fewer than two.
     """
-    if len(dataset) < 2:
-        raise DataError("images", got=len(dataset), expected="2 or more", fix="Bring more.")
     if not dataset.factors:
         return {}
-    return _followed(readings(gan, dataset.images), dataset.factors)
+    return followed(inferred(gan, dataset.images, progress=False), dataset.factors)
 
 
-def _followed(found: Mapping[str, Reading], factors: Mapping[str, Factor]) -> dict[str, Following]:
-    followed = {}
+def followed(read: Mapping[str, Inferred], factors: Mapping[str, Factor]) -> dict[str, Following]:
+    """The same of what Q has read of the images.
+
+    Args:
+        read: from ``inferred``.
+        factors: of the same images.
+
+    Raises:
+        DataError: for fewer than two images.
+    """
+    found = {}
     for name, factor in factors.items():
-        each = {label: agreement(factor, reading.values) for label, reading in found.items()}
-        if not each:
-            continue
+        if len(factor.values) < 2:
+            raise DataError("images", got=1, expected="2 or more", fix="Bring more.")
+        each = {label: agreement(factor, one.factor.values) for label, one in read.items()}
         best = max(each, key=lambda label: each[label][1])
         measure, value = each[best]
-        # Codes of both kinds are measured differently; the best of each kind would be two tables.
         every = {label: number for label, (_, number) in each.items()}
-        reading = found[best]
-        followed[name] = Following(reading.code, reading.element, measure, value, every)
-    return followed
+        found[name] = Following(read[best].code, read[best].element, measure, value, every)
+    return found

@@ -259,7 +259,11 @@ def cluster_features(
         else:
             chosen = images
         means = KMeans(
-            k, init="k-means++", n_init=_STARTS, random_state=derived(seed), copy_x=False
+            k,
+            init="k-means++",
+            n_init=_STARTS,  # pyright: ignore[reportArgumentType] (scikit-learn takes numbers too)
+            random_state=derived(seed),
+            copy_x=False,
         )
         means.fit(features(chosen).numpy())
         nearest = torch.from_numpy(means.predict(there.numpy())).long()

@@ -1,24 +1,26 @@
 """evaluate(): everything measured on a trained InfoGAN, in one report."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..codes import Key, element_of, label
+from ..codes import Key, label
 from ..datasets import ImageSet
 from ..inference import Information
 from ..infogan import InfoGAN
 from ..randomness import seeded
 from .calibration import Calibration, calibrate
-from .clustering import Clustering, categories, cluster
-from .factors import Following, follow
+from .clustering import Clustering, cluster
+from .factors import Following, followed
 from .features import FeatureClusters
+from .inferred import Categories, Inferred, inferred
 from .probes import Probes
 from .sweeps import FactorReader, Sweeps, sweep
 
-__all__ = ["Report", "clusterings", "evaluate"]
+__all__ = ["Report", "clustered", "clusterings", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,12 @@ def evaluate(
     with seeded(seed, gan.device):
         information = gan.information(draws)
     calibration = calibrate(gan, draws, seed=seed)
-    clustering = clusterings(gan, dataset)
-    following = follow(gan, dataset) if isinstance(dataset, ImageSet) else {}
+    clustering: dict[str, Clustering] = {}
+    following: dict[str, Following] = {}
+    if isinstance(dataset, ImageSet) and (len(dataset.labelled) or dataset.factors):
+        read = inferred(gan, dataset.images, seed=seed, progress=False)
+        clustering = clustered(read, dataset)
+        following = followed(read, dataset.factors)
     images = len(dataset) if dataset is not None and (clustering or following) else 0
     sweeps = sweep(gan, reader, seed=seed) if reader else None
     return Report(information, calibration, clustering, following, sweeps, images, draws)
@@ -106,21 +112,21 @@ def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Cl
     """
     if not isinstance(dataset, ImageSet) or not len(dataset.labelled):
         return {}
-    if len(dataset.labelled) < len(dataset):
-        dataset = dataset.subset(dataset.labelled)
-    posteriors = gan.infer(dataset.images)
-    found = {}
-    for name, prior in gan.prior.sites.items():
-        element = element_of(prior)
-        # Counts without end are no categories, and a joint posterior has none of one code alone.
-        listed = gan.prior.is_discrete(name) and element.has_enumerate_support
-        if not (listed and name in posteriors):
-            continue
-        count = len(element.enumerate_support())
-        chosen = categories(element_of(posteriors[name])).cpu()
-        if chosen.dim() == 1:
-            found[name] = cluster(chosen, dataset.labels, count)
-            continue
-        for index, column in enumerate(chosen.flatten(1).unbind(1)):
-            found[f"{name}[{index}]"] = cluster(column, dataset.labels, count)
-    return found
+    return clustered(inferred(gan, dataset.images, progress=False), dataset)
+
+
+def clustered(read: Mapping[str, Inferred], dataset: ImageSet) -> dict[str, Clustering]:
+    """The same of what Q has read of the images, those without a label left out.
+
+    Args:
+        read: from ``inferred``.
+        dataset: the same images, with labels.
+    """
+    chosen = dataset.labelled
+    if not len(chosen):
+        return {}
+    return {
+        title: cluster(one.chosen[chosen], dataset.labels[chosen], len(one.prior))
+        for title, one in read.items()
+        if isinstance(one, Categories)
+    }

@@ -270,6 +270,9 @@ class Step:
                     expected="one with a family of its own, which scores its label",
                     fix="Leave it out of the joint posterior.",
                 )
+        # As they are now, where a prior learns: they move nothing, and may take many draws to know.
+        entropies = gan.prior.entropy() if self.guided else {}
+        self.entropies = {name: entropies[name].nats for name in self.guided}
         λ2 = self.objective.guidance.weight
         self.weights = dict(gan.information_weights) | dict.fromkeys(self.guided, λ2)
         if self.players["prior"] and self.objective.prior.wake:
@@ -443,11 +446,10 @@ class Step:
                 return {name: posterior[name].log_prob(one.values) for name, one in labels.items()}
 
         steered = self._steered(score(features), real, score)
-        entropies = gan.prior.entropy()
         means = {}
         for name, one in labels.items():
             mean = (steered[name] * one.known).sum() / one.known.sum()
-            means[name] = mean + entropies[name].nats
+            means[name] = mean + self.entropies[name]
         return means
 
     def _steered(
