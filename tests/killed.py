@@ -6,7 +6,6 @@ fork, and when that is gone with what became of it.
 
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import pyro
@@ -89,8 +88,3 @@ def main():
                 os._exit(code)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("error")
-    main()

@@ -78,7 +78,7 @@ class Victim:
         root = str(Path(__file__).parent.parent)
         environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.killed"],
+            [sys.executable, "-W", "error", "-c", "from tests.killed import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=root,
@@ -287,13 +287,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root mounts")
 def test_a_disk_that_is_really_full(tmp_path):
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip("mounting is not permitted")
     try:
         with pytest.raises(RunError, match=r"(?i)space|write"):
-            fit(tmp_path / "run", FOREVER)
+            fit(tmp_path / "run", 60)
         InfoGAN(*declared(), **settings()).restore(tmp_path / "run")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
