@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install mnist test figure1 seeds clean
+.PHONY: install mnist test soak wheel oldest figure1 seeds clean
 
 install: $(INSTALLED)
 
@@ -25,6 +25,27 @@ test: $(INSTALLED)
 	$(BIN)/ruff check pyro_infogan tests examples benchmarks
 	$(BIN)/pyright
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+## 200 kills of one run, and thousands of generated cases of declarations, files and command lines.
+soak: $(INSTALLED)
+	SOAK=1 $(BIN)/python -m pytest tests/test_robustness.py tests/test_hostile.py -s
+
+## Build the wheel, install it into an empty environment outside the checkout, and train there.
+wheel: $(INSTALLED)
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && $(PYTHON) -m venv "$$empty/venv" \
+	  && "$$empty/venv/bin/python" -m pip install --disable-pip-version-check --quiet build/wheel/*.whl \
+	  && cd "$$empty" && venv/bin/pyro-infogan train mnist --steps 20 --out run
+
+## The core of the tests, with the oldest versions that pyproject.toml allows and the registry has.
+oldest:
+	oldest=$$(mktemp -d) && trap 'rm -rf "$$oldest"' EXIT && $(PYTHON) -m venv "$$oldest/venv" \
+	  && $(PYTHON) benchmarks/oldest.py > "$$oldest/constraints.txt" \
+	  && "$$oldest/venv/bin/python" -m pip install --disable-pip-version-check --quiet \
+	    --constraint "$$oldest/constraints.txt" --editable . pytest hypothesis \
+	  && "$$oldest/venv/bin/python" -m pytest -p no:cacheprovider -W default -o addopts= \
+	    tests/test_bound.py tests/test_codes.py tests/test_runs.py tests/test_training.py tests/test_cli.py
 
 ## Figure 1: the bound with InfoGAN, and with a plain GAN beside it.
 figure1: $(INSTALLED)

@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the commands, so that --help is instant."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from .errors import DataError, DeclarationError, InfoGANError
+from .errors import DataError, DeclarationError, InfoGANError, Stopped
 
 if TYPE_CHECKING:
     from .datasets import ImageSet
@@ -57,6 +58,8 @@ class Train(Command):
     """let so many images keep their labels, as observations of codes (semi-supervised InfoGAN)"""
     balanced: bool = False
     """as many labels of each class, rather than drawn evenly"""
+    save_every: int = 1_000
+    """steps between checkpoints"""
     plain_gan: bool = False
     """Figure 1's baseline: Q is fitted beside a plain GAN, which never feels it"""
 
@@ -92,6 +95,7 @@ class Train(Command):
             objective=PLAIN_GAN if self.plain_gan else experiment.objective,
             rates=experiment.rates,
             resume=self.resume,
+            save_every=self.save_every,
             experiment=name,
             experiment_file=file,
             experiment_data=self.data.absolute() if self.data else None,
@@ -434,20 +438,45 @@ Commands = (
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 2 on bad usage and with 1 on a failure it can explain."""
+    """Run a command.
+
+    Exits with 2 on bad usage, with 1 on a failure, and with 130 or 143 when it is told to stop by
+    Ctrl-C or SIGTERM.
+    """
+    words = list(sys.argv[1:] if args is None else args)
     command: Any = tyro.cli(
         FlagCreatePairsOff[OmitSubcommandPrefixes[Commands]],
-        args=args,
+        args=words,
         prog="pyro-infogan",
         description="InfoGAN as a probabilistic program.",
     )
     try:
         command()
-    except InfoGANError as error:
+    except Stopped as stop:
+        print(f"{stop}\nTo go on: {_resuming(words)}", file=sys.stderr)
+        sys.exit(128 + stop.signal)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
         if command.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, InfoGANError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            said = (str(error).splitlines() or [""])[0]
+            print(
+                f"internal error: {type(error).__name__}: {said}. Run it again with --debug to see "
+                "where, and please report it.",
+                file=sys.stderr,
+            )
         sys.exit(1)
+
+
+def _resuming(words: Sequence[str]) -> str:
+    """The command that goes on with a run."""
+    known = [] if "--resume" in words else ["--resume"]
+    return shlex.join(["pyro-infogan", *words, *known])
 
 
 def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:

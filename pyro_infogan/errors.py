@@ -13,6 +13,8 @@ __all__ = [
     "DivergenceError",
     "InfoGANError",
     "RunError",
+    "Stopped",
+    "TrainingWarning",
     "check_names",
     "checked_count",
 ]
@@ -63,6 +65,26 @@ class RunError(InfoGANError, RuntimeError):
 
 class DivergenceError(RunError):
     """A loss that stopped being finite; names the last good checkpoint."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training that a signal stopped, after its present step was finished and saved.
+
+    Args:
+        text: what was saved, and how to go on.
+        signal: number of the signal.
+    """
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text, signal)
+        self.signal = signal
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+class TrainingWarning(UserWarning):
+    """Training that goes on, but not as it should."""
 
 
 def checked_count(

@@ -37,7 +37,14 @@ from .codes import (
 )
 from .descriptions import OPAQUE, describe, find, matches, named, opaque, restore
 from .devices import usable_device
-from .errors import DataError, DeclarationError, RunError, check_names, checked_count
+from .errors import (
+    DataError,
+    DeclarationError,
+    InfoGANError,
+    RunError,
+    check_names,
+    checked_count,
+)
 from .images import checked_images, scaled
 from .inference import Chosen, Information, Posterior, families, sample_codes, scores
 from .models import networks as nets
@@ -533,7 +540,13 @@ class InfoGAN(nn.Module):
         if experiment and OPAQUE in str(declaration):
             gan = cls.from_experiment(load_file(*experiment)[0])
         else:
-            gan = cls.from_declaration(declaration)
+            _check_sizes(declaration, contents, path)
+            try:
+                gan = cls.from_declaration(declaration)
+            except InfoGANError:
+                raise
+            except Exception as error:  # constructors of distributions raise a dozen types
+                raise _undeclared(path, error) from error
         return gan.adopt(contents, path).to(device).eval()
 
     def restore(self, path: str | Path) -> Self:
@@ -553,6 +566,8 @@ class InfoGAN(nn.Module):
             RunError: for one of another declaration or with other networks.
         """
         saved, own = runs.part(contents, "declaration", path), self.declaration()
+        if not isinstance(saved, Mapping):
+            raise _undeclared(path, TypeError(f"a declaration that is a {type(saved).__name__}"))
         different = [key for key in own if not matches(saved.get(key), own[key])]
         if different:
             raise RunError(
@@ -563,7 +578,7 @@ class InfoGAN(nn.Module):
             )
         try:
             self.load_state_dict(runs.part(contents, "weights", path))
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, AttributeError) as error:
             raise RunError(
                 f"checkpoint {path}",
                 got=str(error).splitlines()[-1].strip(),
@@ -571,6 +586,47 @@ class InfoGAN(nn.Module):
                 fix="The networks' code has changed since; build the InfoGAN with the old one.",
             ) from None
         return self
+
+
+def _check_sizes(declaration: Any, contents: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file whose declaration asks for networks that its weights do not fill.
+
+    They are built without memory of their own, which a few numbers could ask any amount of.
+    """
+    weights = runs.part(contents, "weights", path)
+    try:
+        codes = {name: restore(prior) for name, prior in declaration["codes"].items()}
+        inputs = declaration["noise"] + CodePrior(codes).width
+        networks: nets.Networks = find(declaration["networks"], nets, "networks")
+        with torch.device("meta"):
+            pair = networks(_checked_shape(declaration["image_shape"]), inputs)
+        declared = {
+            f"{part}.{name}": value.shape
+            for part, module in (("generator", pair.generator), ("trunk", pair.trunk))
+            for name, value in module.state_dict().items()
+        }
+        found = {name: weights[name].shape for name in declared}
+    except InfoGANError:
+        raise
+    except Exception as error:  # a hostile file may hold anything at any place
+        raise _undeclared(path, error) from error
+    if found != declared:
+        name = next(name for name in declared if found[name] != declared[name])
+        raise RunError(
+            f"checkpoint {path}",
+            got=f"{name} of shape {tuple(found[name])}",
+            expected=f"{tuple(declared[name])}, as it declares",
+            fix="The networks' code has changed since, or the file is damaged; use another.",
+        )
+
+
+def _undeclared(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"checkpoint {path}",
+        got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+        expected="the declaration of an InfoGAN",
+        fix="It may come from another program or version.",
+    )
 
 
 @contextmanager

@@ -1,16 +1,27 @@
-"""train(): the loop around the step, with its data order, metrics, checkpoints and progress."""
+"""train(): the loop around the step, with its data order, metrics, checkpoints and progress.
 
+Numbers: training stops at a loss or weight that is not finite. Means over a line of metrics tell
+that something is; the step that is named is the first of that line whose loss was not. A gradient
+that is not finite shows in the weights, at the end of the line, or in a loss of the next step. What
+is finite but goes wrong is told by :mod:`~pyro_infogan.watch`.
+"""
+
+import copy
 import dataclasses
 import importlib.metadata
 import itertools
 import json
 import math
 import platform
+import signal
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pyro
@@ -21,7 +32,7 @@ from tqdm import tqdm
 from .datasets import ImageSet
 from .descriptions import matches
 from .devices import fast_precision, usable_device
-from .errors import DataError, DivergenceError, RunError, checked_count
+from .errors import DataError, DivergenceError, RunError, Stopped, checked_count
 from .images import checked_images, scaled
 from .inference import (
     INFOGAN,
@@ -36,13 +47,14 @@ from .inference import (
 from .infogan import InfoGAN
 from .randomness import derived, seeded
 from .runs import Run, part
+from .watch import LOOK_EVERY, Watch
 
 __all__ = ["train"]
 
 LOG_EVERY = 10
 """Steps that one line of ``metrics.jsonl`` averages over."""
 SAVE_EVERY = 1_000
-"""Steps between checkpoints."""
+"""Steps between checkpoints, where it is not said."""
 
 _SUMMED = 10_000
 
@@ -63,6 +75,7 @@ def train(
     rates: Rates = PAPER_RATES,
     precision: torch.dtype | None = None,
     resume: bool = False,
+    save_every: int = SAVE_EVERY,
     experiment: str | None = None,
     experiment_file: Path | None = None,
     experiment_data: Path | None = None,
@@ -73,6 +86,11 @@ def train(
     The order of the images follows from (seed, epoch), every other draw from the seed; the caller's
     random state is left as it was. A batch that would be cut short by the end of an epoch is
     dropped.
+
+    In the main thread SIGINT (Ctrl-C) and SIGTERM let the present step be finished and saved, and
+    then raise :class:`~pyro_infogan.errors.Stopped`, a ``KeyboardInterrupt``; a second one stops at
+    once. A run that is stopped so, or killed, and resumed ends as if it had not been: on a CPU, bit
+    by bit.
 
     Args:
         gan: what to train, in place.
@@ -93,6 +111,7 @@ def train(
         precision: what the networks compute in; by default bfloat16 where the device is fast at it.
             Weights, scores and losses are float32.
         resume: go on from the run folder's newest good checkpoint, where there is one.
+        save_every: steps between checkpoints; there is one after the last step too.
         experiment: name of the experiment that declared this, for ``run.json``.
         experiment_file: the user's file that declared it, of which the run keeps a copy.
         experiment_data: where its images were read from, for ``run.json``.
@@ -105,14 +124,19 @@ def train(
 
     Raises:
         DataError: for images, labels or a batch size that do not fit, before anything is written.
-        RunError: for a folder that holds another run, or a device that is not there.
+        RunError: for a folder that holds another run, is in use by another process, goes missing or
+            fills up, or a device that is not there. The last good checkpoint stays.
         DivergenceError: where a loss or weight stops being finite; the last good checkpoint stays.
+        Stopped: after a signal.
+
+    Warns:
+        TrainingWarning: of losses that are finite and go wrong.
     """
     images = checked_images(
         dataset.images if isinstance(dataset, ImageSet) else dataset, gan.image_shape
     )
     observed = checked_labels(gan.prior, labels or {}, len(images))
-    _check_counts(steps=steps, batch_size=batch_size, seed=seed, images=len(images))
+    _check_counts(steps, batch_size, seed, save_every, len(images))
     device = usable_device(device)
     run = Run(out) if out is not None else None
     settings = {
@@ -125,17 +149,22 @@ def train(
     }
     if observed:
         settings["labels"] = {name: _told(each) for name, each in observed.items()}
-    if run:
-        _claim(run, gan, settings, resume)
-
+    # What else can be refused is refused before anything is written.
     precision = precision or fast_precision(device)
     gan.to(device).train()
+    step = Step(gan, objective, rates, precision, tuple(observed))
     images = images.to(device)
     labelled = {name: each.known.cpu() for name, each in observed.items()}
     observed = {name: each.to(device) for name, each in observed.items()}
-    step = Step(gan, objective, rates, precision, tuple(observed))
     log = _Log(run)
-    with seeded(derived(seed, 0), device), pyro.validation_enabled(False):
+    with (
+        run.locked() if run else nullcontext(),
+        seeded(derived(seed, 0), device),
+        pyro.validation_enabled(False),
+        _stopping() as stop,
+    ):
+        if run:
+            _claim(run, gan, settings, resume)
         start = _restore(run, gan, step, log, steps) if run and resume else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
@@ -147,6 +176,7 @@ def train(
             any_code = torch.stack(list(labelled.values())).any(0)
             schedule = objective.guidance.schedule
             order = _guided(order, any_code, schedule, batch_size, seed, start)
+        watch = Watch(gan, images)
         bar = tqdm(
             range(start + 1, steps + 1),
             initial=start,
@@ -164,15 +194,59 @@ def train(
                 if labelled[name][chosen[:count]].any()
             }
             log.add(step(scaled(images[places]), told), batch_size)
-            saving = run is not None and (done % SAVE_EVERY == 0 or done == steps)
+            stopped = stop.signal if done < steps else None
+            saving = run is not None and (done % save_every == 0 or done == steps or bool(stopped))
             if saving or done % LOG_EVERY == 0 or done == steps:
-                _stop_unless_finite(log.means(), gan, done, run)
+                _stop_unless_finite(log, gan, done, run)
             if done % LOG_EVERY == 0 or done == steps:
-                bar.set_postfix_str(_spoken(log.write(done)))
-            if run and saving:
-                run.save(done, _state(gan, step, log))
+                line = log.write(done)
+                bar.set_postfix_str(_spoken(line))
+                watch.see(line)
+            if done % LOOK_EVERY == 0:
+                watch.look()
+            saved = run.save(done, _state(gan, step, log)) if run and saving else None
+            if stopped:
+                bar.close()
+                raise Stopped(_farewell(done, saved), stopped)
     gan.eval()
     return log.lines
+
+
+class _Stop:
+    """Whether a signal asked training to stop, and which."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Remember the first, and stop at once at the second."""
+        del frame
+        if self.signal:
+            raise Stopped("Stopped at once, at the second signal, without saving.", number)
+        self.signal = number
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """Inside, signals to stop are remembered; only the main thread can be told of them."""
+    stop = _Stop()
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # None stands for a handler that was not set from Python, and cannot be put back.
+            if signal.getsignal(number) is not None:
+                previous[number] = signal.signal(number, stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _farewell(step: int, saved: Path | None) -> str:
+    if saved is None:
+        return f"Stopped after step {step}; there is no run folder to go on from."
+    return f"Stopped after step {step}, saved as {saved}; go on with --resume (resume=True)."
 
 
 class _Log:
@@ -183,6 +257,7 @@ class _Log:
         self.lines: list[Metrics] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self.recent: list[dict[str, Tensor]] = []
         self._start_clock()
 
     def _start_clock(self) -> None:
@@ -193,19 +268,37 @@ class _Log:
             self.sums[name] = self.sums.get(name, 0.0) + loss
             # Not every step tells everything: one without labels has no score of theirs.
             self.counts[name] = self.counts.get(name, 0) + 1
+        self.recent.append(losses)
         self.images += images
+
+    def broken(self, step: int) -> tuple[int, str] | None:
+        """The first step of this line with a loss that is not finite, and which it is.
+
+        Looks at each step only where a mean says that there is one, since looking waits for a GPU.
+        """
+        if all(map(math.isfinite, self.means().values())):
+            return None
+        first = step - len(self.recent) + 1
+        found = (
+            (number, name)
+            for number, losses in enumerate(self.recent, start=first)
+            for name, loss in losses.items()
+            if not loss.isfinite()
+        )
+        return next(found, (step, "a sum of losses"))
 
     def means(self) -> Metrics:
         return {name: (total / self.counts[name]).item() for name, total in self.sums.items()}
 
     def write(self, step: int) -> Metrics:
-        speed = self.images / (time.perf_counter() - self.since)
+        # A clock may be too coarse to have moved.
+        speed = self.images / max(time.perf_counter() - self.since, 1e-9)
         line = {"step": step, **self.means(), "images_per_s": round(speed, 1)}
         self.lines.append(line)
         if self.run:
             self.run.append(line)
         if step % LOG_EVERY == 0:
-            self.sums, self.counts = {}, {}
+            self.sums, self.counts, self.recent = {}, {}, []
         self._start_clock()
         return line
 
@@ -228,23 +321,56 @@ def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
     if not run.checkpoints():
         run.forget_after(0)
         return 0
-    device = gan.device
     path, contents = run.newest()
     gan.adopt(contents, path)
-    for name, optimiser in step.optimisers.items():
-        optimiser.load_state_dict(part(contents, "optimisers", path)[name])
-    random = part(contents, "random", path)
-    torch.set_rng_state(random["cpu"])
-    if device.type == "cuda" and "cuda" in random:
-        torch.cuda.set_rng_state(random["cuda"], device)
-    done = part(contents, "step", path)
-    kept = part(contents, "log", path)
-    log.sums = {name: total.to(device) for name, total in kept["sums"].items()}
-    log.counts = dict(kept["counts"])
+    try:
+        done = _adopt_state(contents, path, gan, step, log)
+    except RunError:
+        raise
+    except Exception as error:  # a file of another make leads to a dozen types
+        raise RunError(
+            f"checkpoint {path}",
+            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            expected="the state of this training",
+            fix="It may come from another version; move it away, and go on from the one before.",
+        ) from error
     # A run that ended between two lines closed with a short one, which now gets its full length.
     run.forget_after(done - done % LOG_EVERY if done < steps else done)
     log.lines = list(run.metrics())
     return done
+
+
+def _adopt_state(
+    contents: Mapping[str, Any], path: Path, gan: InfoGAN, step: Step, log: _Log
+) -> int:
+    """Take up all but the weights; the step that the checkpoint was saved after."""
+    device = gan.device
+    saved = part(contents, "optimisers", path)
+    for name, optimiser in step.optimisers.items():
+        _check_moments(saved[name], step.players[name])
+        # Copies, since what was read is mapped from a file that will be removed.
+        optimiser.load_state_dict(copy.deepcopy(saved[name]))
+    kept = part(contents, "log", path)
+    log.sums = {name: total.clone().to(device) for name, total in kept["sums"].items()}
+    log.counts = dict(kept["counts"])
+    random = part(contents, "random", path)
+    torch.set_rng_state(random["cpu"].clone())
+    if device.type == "cuda" and "cuda" in random:
+        torch.cuda.set_rng_state(random["cuda"].clone(), device)
+    return checked_count("step", part(contents, "step", path), least=1, error=RunError)
+
+
+def _check_moments(saved: Mapping[str, Any], weights: list[torch.nn.Parameter]) -> None:
+    """Refuse an optimiser's state of other weights, before any of it is copied."""
+    for index, state in saved["state"].items():
+        for name, value in state.items():
+            if value.shape not in ((), weights[index].shape):
+                raise RunError(
+                    f"optimiser, {name} of weight {index}",
+                    got=f"shape {tuple(value.shape)}",
+                    expected=f"{tuple(weights[index].shape)}",
+                    fix="The file may come from another version; go on from the one before.",
+                )
 
 
 def _checksum(images: Tensor) -> str:
@@ -337,10 +463,11 @@ def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) ->
         )
 
 
-def _check_counts(*, steps: int, batch_size: int, seed: int, images: int) -> None:
-    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2)):
-        checked_count(name, value, least=least)
+def _check_counts(steps: int, batch_size: int, seed: int, save_every: int, images: int) -> None:
+    checked_count("steps", steps, least=1)
+    checked_count("batch_size", batch_size, least=2)
     checked_count("seed", seed, least=0)
+    checked_count("save_every", save_every, least=1)
     if images < batch_size:
         raise DataError(
             "images",
@@ -350,18 +477,20 @@ def _check_counts(*, steps: int, batch_size: int, seed: int, images: int) -> Non
         )
 
 
-def _stop_unless_finite(means: Metrics, gan: InfoGAN, step: int, run: Run | None) -> None:
-    broken = [name for name, value in means.items() if not math.isfinite(value)]
-    broken += [
-        f"weight {name}" for name, value in gan.named_parameters() if not value.isfinite().all()
-    ]
-    if not broken:
+def _stop_unless_finite(log: _Log, gan: InfoGAN, step: int, run: Run | None) -> None:
+    first, name = log.broken(step) or (step, None)
+    if name is None:
+        weights = gan.named_parameters()
+        name = next(
+            (f"weight {name}" for name, value in weights if not value.isfinite().all()), None
+        )
+    if name is None:
         return
     saved = run.checkpoints() if run else []
     kept = f"The last good checkpoint is {saved[-1][1]}" if saved else "No checkpoint was saved"
     raise DivergenceError(
-        f"training, by step {step}",
-        got=f"{broken[0]} that is not finite",
+        f"training, at step {first}",
+        got=f"{name} that is not finite",
         expected="finite losses and weights",
         fix=f"{kept}. Lower the learning rates or the information weights.",
     )

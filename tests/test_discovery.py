@@ -16,8 +16,8 @@ from torch import nn
 from pyro_infogan import InfoGAN, families
 from pyro_infogan.datasets import ImageSet
 from pyro_infogan.discovery import discover, page, write_codes
-from pyro_infogan.evaluation import Categories, Numbers, inferred
 from pyro_infogan.errors import DataError
+from pyro_infogan.evaluation import Categories, Numbers, inferred
 from pyro_infogan.models import load_file
 from pyro_infogan.models.networks import Pair
 from pyro_infogan.runs import Run

@@ -238,8 +238,7 @@ def test_alternating_steps_are_wholly_labelled_or_not(monkeypatch):
     assert len({tuple(real[0].flatten().tolist()) for real, told in seen if told}) == 8
 
 
-def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyro_infogan.training.SAVE_EVERY", 5)
+def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path):
     some = halves(64)
     given = {"labels": {"side": few_labels(some.labels, 8)}, "batch_size": 8, "progress": False}
 
@@ -249,8 +248,8 @@ def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatc
 
     whole, part, again = fresh(), fresh(), fresh()
     lines = train(whole, some, steps=33, **given)
-    train(part, some, steps=15, out=tmp_path, **given)
-    resumed = train(again, some, steps=33, out=tmp_path, resume=True, **given)
+    train(part, some, steps=15, out=tmp_path, save_every=5, **given)
+    resumed = train(again, some, steps=33, out=tmp_path, resume=True, save_every=5, **given)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
     assert [{**line, "images_per_s": 0} for line in lines] == [

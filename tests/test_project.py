@@ -31,7 +31,8 @@ ALLOWED = {
     # Experiment files declare with codes, objectives and data.
     "models": LEAVES | {"codes", "inference", "datasets"},
     "infogan": CORE | {"runs", "inference", "models"},
-    "training": CORE | {"runs", "inference", "infogan", "datasets"},
+    "watch": CORE | {"infogan"},
+    "training": CORE | {"runs", "inference", "infogan", "datasets", "watch"},
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
     "figures": CORE | {"runs", "infogan", "evaluation"},

@@ -141,9 +141,8 @@ def test_a_malicious_pickle_does_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(gan, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("pyro_infogan.training.SAVE_EVERY", 2)
-    train(gan, images, steps=4, batch_size=8, out=tmp_path, progress=False)
+def test_a_damaged_newest_checkpoint_is_passed_over(gan, images, tmp_path):
+    train(gan, images, steps=4, batch_size=8, out=tmp_path, save_every=2, progress=False)
     (_, older), (_, newest) = runs.Run(tmp_path).checkpoints()
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.warns(UserWarning, match=older.name):

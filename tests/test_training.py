@@ -138,9 +138,8 @@ def test_kinds_of_data_train_alike(images):
     assert same(as_bytes, as_set)
 
 
-def test_old_checkpoints_go(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", 2)
-    fit(build(), images, steps=7, out=tmp_path)
+def test_old_checkpoints_go(images, tmp_path):
+    fit(build(), images, steps=7, out=tmp_path, save_every=2)
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [6, 7]
     assert not list(tmp_path.glob("**/.*")), "nothing half-written is left"
 
@@ -174,7 +173,14 @@ def test_bad_images_are_refused_before_anything_is_written(spoil, says, images, 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"steps": 0}, {"steps": 2.5}, {"batch_size": 1}, {"batch_size": True}, {"seed": -1}],
+    [
+        {"steps": 0},
+        {"steps": 2.5},
+        {"batch_size": 1},
+        {"batch_size": True},
+        {"seed": -1},
+        {"save_every": 0},
+    ],
     ids=str,
 )
 def test_bad_counts_are_refused(arguments, images, tmp_path):
@@ -225,7 +231,6 @@ class TestAnotherRunsFolder:
 
 
 def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", 4)
     gan = build()
     real_scaled = training.scaled
     calls = []
@@ -236,8 +241,8 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, 
         return batch * float("nan") if len(calls) == 6 else batch
 
     monkeypatch.setattr(training, "scaled", poisoned)
-    with pytest.raises(DivergenceError, match=r"step-00000004\.pt"):
-        fit(gan, images, steps=20, out=tmp_path)
+    with pytest.raises(DivergenceError, match=r"at step 6: got loss_d .*step-00000004\.pt"):
+        fit(gan, images, steps=20, out=tmp_path, save_every=4)
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [4]
     kept = InfoGAN.load(tmp_path)
     assert all(value.isfinite().all() for value in kept.parameters())
