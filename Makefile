@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check pyro_infogan tests examples benchmarks
 	$(BIN)/ruff check pyro_infogan tests examples benchmarks
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term
 
 ## 200 kills of one run, and thousands of generated cases of declarations, files and command lines.
 soak: $(INSTALLED)

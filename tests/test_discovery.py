@@ -381,14 +381,21 @@ def test_a_joint_posterior_is_told_code_by_code(images):
     assert "share a posterior" in page(gan, discovery, "t")
 
 
+def saved(folder, gan, step=1):
+    """A run folder with one checkpoint."""
+    (folder / "checkpoints").mkdir(parents=True)
+    run = Run(folder)
+    run.save(step, gan.contents())
+    return run
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run folder of an untrained InfoGAN that an experiment declared."""
     file = tmp_path / "own.py"
     file.write_text(EXPERIMENT)
     experiment, name = load_file(file)
-    run = Run(tmp_path / "run")
-    run.save(3, InfoGAN.from_experiment(experiment).contents())
+    run = saved(tmp_path / "run", InfoGAN.from_experiment(experiment), step=3)
     run.write_record({"settings": {"experiment": name}}, file)
     return run.folder
 
@@ -436,10 +443,8 @@ def test_the_command_on_held_out_images(run, tmp_path):
 
 
 def test_bad_input_of_the_command(run, pictures, tmp_path, capsys):
-    bare = Run(tmp_path / "bare")
-    bare.save(1, InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (1, 8, 8)).contents())
-    wide = Run(tmp_path / "wide")
-    wide.save(1, InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (2, 8, 16)).contents())
+    bare = saved(tmp_path / "bare", InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (1, 8, 8)))
+    wide = saved(tmp_path / "wide", InfoGAN({"c": dist.Uniform(-1.0, 1.0)}, (2, 8, 16)))
     empty, file = tmp_path / "empty", tmp_path / "file"
     empty.mkdir()
     file.touch()
