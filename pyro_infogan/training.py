@@ -233,8 +233,9 @@ def _stopping() -> Iterator[_Stop]:
     previous = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            # None stands for a handler that was not set from Python, and cannot be put back.
-            if signal.getsignal(number) is not None:
+            # None stands for a handler that was not set from Python, and cannot be put back. In a
+            # process that a shell started in the background Ctrl-C is ignored, and stays so.
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
                 previous[number] = signal.signal(number, stop)
     try:
         yield stop

@@ -396,7 +396,7 @@ def run(tmp_path):
     file.write_text(EXPERIMENT)
     experiment, name = load_file(file)
     run = saved(tmp_path / "run", InfoGAN.from_experiment(experiment), step=3)
-    run.write_record({"settings": {"experiment": name}}, file)
+    run.write_record({"declaration": {}, "settings": {"experiment": name}}, file)
     return run.folder
 
 

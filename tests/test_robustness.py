@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -161,16 +162,25 @@ def at_step(number, act):
     return step
 
 
+@contextmanager
+def heard(handler=signal.default_int_handler, number=signal.SIGINT):
+    """Inside, a signal has a handler, whatever this process was started with; it must be kept."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_saves(number, tmp_path, monkeypatch):
-    before = signal.getsignal(number)
-    with monkeypatch.context() as patched:
+    with heard(number=number), monkeypatch.context() as patched:
         patched.setattr(training.Step, "__call__", at_step(7, lambda: signal.raise_signal(number)))
         with pytest.raises(Stopped, match=r"after step 7, saved as .*7\.pt; go on") as stop:
             fit(tmp_path / "parts", 23, save_every=100)
     assert stop.value.signal == number
     assert isinstance(stop.value, KeyboardInterrupt)
-    assert signal.getsignal(number) is before
     assert [step for step, _ in Run(tmp_path / "parts").checkpoints()] == [7]
     fit(tmp_path / "parts", 23)
     fit(tmp_path / "whole", 23)
@@ -183,10 +193,19 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(training.Step, "__call__", at_step(7, twice))
-    with pytest.raises(Stopped, match="at once"):
+    with heard(), pytest.raises(Stopped, match="at once"):
         fit(tmp_path, 23, save_every=5)
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [5]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch):
+    """As of a process that a shell started in the background."""
+    monkeypatch.setattr(
+        training.Step, "__call__", at_step(3, lambda: signal.raise_signal(signal.SIGINT))
+    )
+    with heard(signal.SIG_IGN):
+        fit(tmp_path, 11)
+    assert Run(tmp_path).checkpoints()[-1][0] == 11
 
 
 def test_other_threads_leave_signals_alone(tmp_path):
