@@ -1,6 +1,6 @@
 """How much memory training takes on a set that is mapped from disk: 200,000 images of 3×64×64.
 
-    python benchmarks/memory.py /tmp/memory
+    python benchmarks/memory.py memory
 
 writes 2.5 GB of random bytes there once, and trains on them in a process of its own.
 """
