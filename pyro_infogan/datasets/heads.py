@@ -3,7 +3,7 @@
 import torch
 
 from .images import ImageSet
-from .rendered import _rendered
+from .rendered import rendered
 from .rendering import heads
 
 __all__ = ["portraits", "rendered_faces"]
@@ -43,7 +43,7 @@ def rendered_faces(
     Raises:
         DataError: for a count, size or seed that cannot be drawn.
     """
-    return _rendered(
+    return rendered(
         "faces",
         heads.VERSION,
         n,
@@ -93,7 +93,7 @@ def portraits(
     Raises:
         DataError: for a count, size or seed that cannot be drawn.
     """
-    return _rendered(
+    return rendered(
         "portraits",
         heads.VERSION,
         n,

@@ -18,7 +18,7 @@ from .images import Factor, ImageSet, counted
 from .rendering import chairs
 from .rendering.marching import Shape
 
-__all__ = ["rendered_chairs"]
+__all__ = ["rendered", "rendered_chairs"]
 
 _BATCH = 64
 """Images drawn at once: their numbers fit a core's cache. Another size makes other images."""
@@ -56,7 +56,7 @@ def rendered_chairs(
     Raises:
         DataError: for a count, size or seed that cannot be drawn.
     """
-    return _rendered(
+    return rendered(
         "chairs",
         chairs.VERSION,
         n,
@@ -71,7 +71,7 @@ def rendered_chairs(
     )
 
 
-def _rendered(
+def rendered(
     name: str,
     version: int,
     n: int | None,
