@@ -151,6 +151,8 @@ class Evaluate(Command):
         run, gan = _load(self)
         _check_seed(self.seed)
         held_out = _images(run, train=False)
+        asked = self.sweeps or self.clusters is not None or self.probe is not None
+        train: Any = _images(run, train=True) if asked else None
         reader = None
         if self.sweeps:
             if not isinstance(held_out, ImageSet) or not held_out.factors:
@@ -161,15 +163,13 @@ class Evaluate(Command):
                     fix="Leave it out.",
                 )
             print("training the reader of factors", flush=True)
-            reader = fit_reader(_images(run, train=True), held_out, device=gan.device)
+            reader = fit_reader(train, held_out, device=gan.device)
         clusters = probes = None
         if self.clusters is not None:
             print("clustering the trunk's features", flush=True)
-            train = _images(run, train=True)
             clusters = cluster_features(gan, train, held_out, self.clusters, self.seed)
         if self.probe is not None:
             print("fitting linear classifiers to the trunk's features", flush=True)
-            train = _images(run, train=True)
             # Draws of all labels hardly differ, and each takes long.
             how = {"draws": 1} if self.probe == "all" else {"labels": self.probe}
             probes = probe(gan, train, held_out, seed=self.seed, **how)
@@ -201,13 +201,12 @@ class Figures(Command):
         factor-<name>.png.
         """
         from . import figures
-        from .datasets import ImageSet
-        from .evaluation import calibrate, clusterings, follow
+        from .evaluation import against_truth, calibrate
         from .runs import Run
 
         run, gan = _load(self)
         held_out = _images(run, train=False)
-        clusters = clusterings(gan, held_out)
+        clusters, following = against_truth(gan, held_out)
         lines = list(Run(self.baseline).metrics()) if self.baseline else []
         if self.baseline and not lines:
             raise DataError(
@@ -226,7 +225,6 @@ class Figures(Command):
         for name, element, label in figures.traversals(gan):
             figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
             figures.write(figure, run.folder / f"traverse-{label}.png")
-        following = follow(gan, held_out) if isinstance(held_out, ImageSet) else {}
         for name, found in following.items():
             figure = figures.variation(gan, name, found, seed=self.seed)
             figures.write(figure, run.folder / f"factor-{name}.png")

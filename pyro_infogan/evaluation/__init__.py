@@ -13,7 +13,7 @@ from .features import (
 )
 from .inferred import Categories, Inferred, Numbers, inferred
 from .probes import Probe, Probes, probe
-from .report import Report, clustered, clusterings, evaluate
+from .report import Report, against_truth, clustered, clusterings, evaluate
 from .sweeps import FactorReader, Sweeps, fit_reader, sweep
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Report",
     "Responses",
     "Sweeps",
+    "against_truth",
     "agreement",
     "calibrate",
     "categories",

@@ -20,7 +20,7 @@ from .inferred import Categories, Inferred, inferred
 from .probes import Probes
 from .sweeps import FactorReader, Sweeps, sweep
 
-__all__ = ["Report", "clustered", "clusterings", "evaluate"]
+__all__ = ["Report", "against_truth", "clustered", "clusterings", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,28 @@ def evaluate(
     with seeded(seed, gan.device):
         information = gan.information(draws)
     calibration = calibrate(gan, draws, seed=seed)
-    clustering: dict[str, Clustering] = {}
-    following: dict[str, Following] = {}
-    if isinstance(dataset, ImageSet) and (len(dataset.labelled) or dataset.factors):
-        read = inferred(gan, dataset.images, seed=seed, progress=False)
-        clustering = clustered(read, dataset)
-        following = followed(read, dataset.factors)
+    clustering, following = against_truth(gan, dataset, seed)
     images = len(dataset) if dataset is not None and (clustering or following) else 0
     sweeps = sweep(gan, reader, seed=seed) if reader else None
     return Report(information, calibration, clustering, following, sweeps, images, draws)
+
+
+def against_truth(
+    gan: InfoGAN, dataset: ImageSet | Tensor | None, seed: int = 0
+) -> tuple[dict[str, Clustering], dict[str, Following]]:
+    """Agreement with the labels, and what follows the factors, by one reading of the images.
+
+    Either is empty where nothing is known of it.
+
+    Args:
+        gan: a trained InfoGAN.
+        dataset: held-out images.
+        seed: of the draws that tell posteriors without a mean.
+    """
+    if not isinstance(dataset, ImageSet) or not (len(dataset.labelled) or dataset.factors):
+        return {}, {}
+    read = inferred(gan, dataset.images, seed=seed, progress=False)
+    return clustered(read, dataset), followed(read, dataset.factors)
 
 
 def clusterings(gan: InfoGAN, dataset: ImageSet | Tensor | None) -> dict[str, Clustering]:

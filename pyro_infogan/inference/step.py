@@ -263,7 +263,7 @@ class Step:
             codes = self.objective.invariance.codes
             check_names("Invariance.codes", codes, gan.information_weights)
         for name in self.guided:
-            if name not in gan.posterior.scored or name not in gan.posterior.keys:
+            if name not in gan.posterior.keys:
                 raise DeclarationError(
                     f"labels of code {name!r}",
                     got="a code whose posterior is joint with others'",
