@@ -310,7 +310,7 @@ def test_the_gradient_of_a_learned_prior_is_that_of_the_expectation():
     step = Step(gan, rates=Rates(0.0, 0.0))
     found = []
     for _ in range(400):
-        step.update_generator(64)
+        step.update_generator(step.draw(64))
         found.append(logits.grad.clone())
     found = torch.stack(found)
     error = found.std(0) / math.sqrt(len(found))
@@ -326,7 +326,7 @@ def test_a_reparameterised_prior_gets_its_gradient_by_backpropagation():
     step = Step(gan, rates=Rates(0.0, 0.0))
     found = []
     for _ in range(400):
-        step.update_generator(64)
+        step.update_generator(step.draw(64))
         found.append(program.centre.grad.clone())
     found = torch.stack(found)
 
@@ -356,8 +356,8 @@ def test_a_learned_prior_moves_in_its_own_update_alone():
     real = torch.rand(8, 1, 8, 8)
     before = {name: value.clone() for name, value in gan.prior.named_parameters()}
     assert len(before) == 2
-    step.update_discriminator(real)
-    step.update_generator(8)
+    step.update_discriminator(real, step.draw(len(real)))
+    step.update_generator(step.draw(8))
     others = {name: value.clone() for name, value in gan.generator.named_parameters()}
     for name, value in gan.prior.named_parameters():
         assert torch.equal(value, before[name])
@@ -375,7 +375,7 @@ def test_a_learned_prior_goes_by_the_game_alone_where_the_bound_stays_out():
         gan = learning(Learned(), information_weights={"digit": weight, "slant": weight})
         step = Step(gan, Objective(info_updates_generator=False), Rates(0.0, 0.0))
         torch.manual_seed(0)
-        step.update_generator(64)
+        step.update_generator(step.draw(64))
         return gan.prior.program.program.logits.grad
 
     torch.testing.assert_close(gradient(0.1), gradient(10.0))
@@ -398,7 +398,7 @@ def test_the_entropy_of_a_learned_prior_is_in_the_metrics():
     step = Step(gan, rates=Rates(0.0, 0.0))
     found = torch.tensor(
         [
-            [step.update_generator(64)[f"entropy/{name}"] for name in gan.prior.sites]
+            [step.update_generator(step.draw(64))[f"entropy/{name}"] for name in gan.prior.sites]
             for _ in "x" * 50
         ]
     )
@@ -406,7 +406,8 @@ def test_the_entropy_of_a_learned_prior_is_in_the_metrics():
     truth = torch.tensor(list(gan.entropies.values()))
     assert ((found.mean(0) - truth).abs() <= 4 * error).all()
     fixed = InfoGAN({"slant": dist.Normal(0.0, 1.0)}, (1, 8, 8), noise=2).train()
-    assert set(Step(fixed).update_generator(8)) == {"loss_g"}
+    fixed_step = Step(fixed)
+    assert set(fixed_step.update_generator(fixed_step.draw(8))) == {"loss_g"}
 
 
 def test_a_learned_prior_is_saved_with_the_networks(tmp_path):
@@ -447,7 +448,7 @@ def test_a_prior_may_answer_to_the_discriminator_alone():
         gan = learning(Learned(), information_weights={"digit": weight, "slant": weight})
         step = Step(gan, objective, Rates(0.0, 0.0))
         torch.manual_seed(0)
-        step.update_generator(64)
+        step.update_generator(step.draw(64))
         learned = gan.prior.program.program
         return (
             [learned.logits.grad, learned.centre.grad],
@@ -486,7 +487,7 @@ def test_the_entropy_term_has_the_gradient_of_the_entropy():
     step = Step(gan, Objective(prior=only), Rates(0.0, 0.0))
     found = []
     for _ in range(400):
-        step.update_generator(64)
+        step.update_generator(step.draw(64))
         found.append(logits.grad.clone())
     found = torch.stack(found)
     (truth,) = torch.autograd.grad(-2.0 * dist.Categorical(logits=logits).entropy(), logits)

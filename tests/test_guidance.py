@@ -54,7 +54,7 @@ def drawn(gan):
 def posterior_gradients(gan, step, real, labels):
     """Gradients of Q's layers after one update of the discriminator, everything seeded."""
     torch.manual_seed(2)
-    step.update_discriminator(real, labels)
+    step.update_discriminator(real, step.draw(len(real)), labels)
     return [
         None if value.grad is None else value.grad.clone() for value in gan.posterior.parameters()
     ]
@@ -117,7 +117,7 @@ def test_the_generator_feels_the_posterior_of_labelled_codes_by_its_own_weight()
         gan, Objective(guidance=Guidance(weight=2.0)), Rates(0.0, 0.0), guided=("digit", "slant")
     )
     torch.manual_seed(3)
-    step.update_generator(N)
+    step.update_generator(step.draw(N))
     found = [value.grad.clone() for value in gan.generator.parameters()]
     torch.manual_seed(3)
     noise, codes = gan.draw(N)
@@ -137,11 +137,13 @@ def test_the_labels_score_is_in_nats_with_the_entropy():
     real, codes = drawn(gan)
     step = Step(gan, INFOGAN, Rates(0.0, 0.0), guided=("digit",))
     torch.manual_seed(2)
-    told = step.update_discriminator(real, labels_of(gan, digit=codes["digit"]))
+    told = step.update_discriminator(
+        real, step.draw(len(real)), labels_of(gan, digit=codes["digit"])
+    )
     with torch.no_grad():
         log_q = gan.posterior(gan.trunk(real))["digit"].log_prob(codes["digit"])[::2].mean()
     assert told["label/digit"].item() == pytest.approx(log_q.item() + gan.entropies["digit"], 1e-4)
-    assert "label/digit" not in step.update_discriminator(real)
+    assert "label/digit" not in step.update_discriminator(real, step.draw(len(real)))
 
 
 def test_an_invariant_code_reads_its_labels_from_distorted_images_too():
@@ -150,7 +152,9 @@ def test_an_invariant_code_reads_its_labels_from_distorted_images_too():
     gone = Invariance(torch.zeros_like, codes=("digit",), share=1.0)
     step = Step(gan, Objective(invariance=gone), Rates(0.0, 0.0), guided=("digit",))
     torch.manual_seed(2)
-    told = step.update_discriminator(real, labels_of(gan, digit=codes["digit"]))
+    told = step.update_discriminator(
+        real, step.draw(len(real)), labels_of(gan, digit=codes["digit"])
+    )
     with torch.no_grad():
         black = gan.posterior(gan.trunk(torch.zeros_like(real)))["digit"]
     expected = black.log_prob(codes["digit"])[::2].mean().item() + gan.entropies["digit"]

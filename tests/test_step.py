@@ -74,8 +74,12 @@ def test_each_step_changes_exactly_its_row(objective, real):
     gan = build()
     step = Step(gan, objective)
     rows = {
-        lambda: step.update_discriminator(real): {"trunk", "discriminator", "posterior"},
-        lambda: step.update_generator(16): {"generator"},
+        lambda: step.update_discriminator(real, step.draw(len(real))): {
+            "trunk",
+            "discriminator",
+            "posterior",
+        },
+        lambda: step.update_generator(step.draw(16)): {"generator"},
     }
     for update, row in rows.items():
         changed = moved(update, gan)
@@ -96,9 +100,9 @@ def update_of(part, objective, weight, real, player):
     step = Step(gan, objective, Rates(0.0, 0.0))
     torch.manual_seed(2)
     if player == "discriminator":
-        step.update_discriminator(real)
+        step.update_discriminator(real, step.draw(len(real)))
     else:
-        step.update_generator(len(real))
+        step.update_generator(step.draw(len(real)))
     return torch.cat([value.grad.flatten() for value in parameters(gan, part).values()])
 
 
@@ -128,7 +132,7 @@ def test_gradients_equal_autograd_of_the_written_objective(real):
     gan = build()
     step = Step(gan, rates=Rates(0.0, 0.0))
     torch.manual_seed(3)
-    step.update_discriminator(real)
+    step.update_discriminator(real, step.draw(len(real)))
     ours = {name: value.grad.clone() for name, value in parameters(gan, "trunk").items()}
 
     torch.manual_seed(3)
@@ -188,12 +192,12 @@ def test_only_the_chosen_codes_are_distorted(real):
     gan = build({"digit": 0.0})
     step = Step(gan, gone, Rates(0.0, 0.0))
     torch.manual_seed(2)
-    step.update_generator(16)
+    step.update_generator(step.draw(16))
     kept = [value.grad.clone() for value in gan.generator.parameters()]
     gan = build({"digit": 0.0})
     step = Step(gan, INFOGAN, Rates(0.0, 0.0))
     torch.manual_seed(2)
-    step.update_generator(16)
+    step.update_generator(step.draw(16))
     for mine, plain in zip(kept, gan.generator.parameters(), strict=True):
         torch.testing.assert_close(mine, plain.grad, atol=1e-6, rtol=1e-4)
 
@@ -274,9 +278,10 @@ def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
         # A generator whose images are all black, of the shape of the real ones.
         gan.decode = lambda noise, codes: torch.zeros_like(real)
         step = Step(gan, objective, Rates(0.0, 0.0))
-        step.update_discriminator(torch.zeros_like(real))
+        drawn = step.draw(len(real))
+        step.update_discriminator(torch.zeros_like(real), drawn)
         with contextlib.suppress(RuntimeError):  # nothing leads back to the generator
-            step.update_generator(len(real))
+            step.update_generator(drawn)
         return [images.std().item() for images in seen]
 
     assert spread(INFOGAN) == [0.0] * 3

@@ -15,6 +15,10 @@ generator      generator                      the non-saturating loss, and L_I
 prior          a prior that learns            what its :class:`PriorTerms` say
 ============== ============================== ====================================================
 
+Both players meet the same generated images: those that the discriminator has just learnt from are
+the ones that the generator is then judged by, which spares one of its two passes. Either gradient
+is as unbiased as with images of its own.
+
 Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
 """
@@ -22,7 +26,7 @@ formed.
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +43,7 @@ __all__ = [
     "INFOGAN",
     "PAPER_RATES",
     "PLAIN_GAN",
+    "Drawn",
     "Game",
     "Invariance",
     "Objective",
@@ -204,6 +209,18 @@ PLAIN_GAN = Objective(info_updates_trunk=False, info_updates_generator=False)
 """Figure 1's baseline: a GAN with Q fitted beside it, which neither trunk nor generator feels."""
 
 
+class Drawn(NamedTuple):
+    """What the generator made of the codes that were drawn.
+
+    Attributes:
+        codes: each code, (n, event shape).
+        images: (n, C, H, W), with their gradient.
+    """
+
+    codes: dict[str, Tensor]
+    images: Tensor
+
+
 @dataclass
 class Step:
     """One update of both players, and the state that goes with it.
@@ -309,19 +326,25 @@ class Step:
             images. With a prior that learns also ``entropy/<code>``, the
             mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
         """
-        told = self.update_discriminator(real, labels) | self.update_generator(len(real))
+        drawn = self.draw(len(real))
+        told = self.update_discriminator(real, drawn, labels) | self.update_generator(drawn)
         self.update_prior(real)
         return told
 
+    def draw(self, n: int) -> Drawn:
+        """Codes of ``n`` images and the images, for one update of either player."""
+        noise, codes = self.gan.draw(n)
+        with self._autocast(noise.device):
+            return Drawn(codes, self.gan.decode(noise, codes))
+
     def update_discriminator(
-        self, real: Tensor, labels: Mapping[str, Labels] | None = None
+        self, real: Tensor, drawn: Drawn, labels: Mapping[str, Labels] | None = None
     ) -> dict[str, Tensor]:
         """Raise V, L_I and the labels' score over trunk, discriminator head and posterior."""
         gan = self.gan
-        noise, codes = gan.draw(len(real))
+        codes = {name: value.detach() for name, value in drawn.codes.items()}
+        generated = drawn.images.detach()
         with self._autocast(real.device):
-            with torch.no_grad():
-                generated = gan.decode(noise, codes)
             # Apart, since each pass takes its own batch statistics.
             features, real_features = self._features(generated), self._features(real)
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
@@ -341,15 +364,14 @@ class Step:
             **{f"label/{name}": value.detach() for name, value in told.items()},
         }
 
-    def update_generator(self, n: int) -> dict[str, Tensor]:
-        """Lower the non-saturating loss and raise L_I over the generator, on ``n`` new images.
+    def update_generator(self, drawn: Drawn) -> dict[str, Tensor]:
+        """Lower the non-saturating loss and raise L_I over the generator, once for what it drew.
 
         A prior that learns gets its gradient of the same images, which :meth:`update_prior` takes.
         """
         gan, terms = self.gan, self.objective.prior
-        noise, codes = gan.draw(n)
-        with self._autocast(noise.device):
-            generated = gan.decode(noise, codes)
+        codes, generated = drawn
+        with self._autocast(generated.device):
             features = self._features(generated)
             logits = gan.discriminator(features)
             loss = generator_loss(logits)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DeclarationError
+from .convolution import Convolution, TransposedConvolution
 
 __all__ = [
     "Networks",
@@ -86,19 +87,19 @@ def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
 
 def _down(inputs: int, outputs: int) -> list[nn.Module]:
     """Half the size."""
-    convolution = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    convolution = Convolution(inputs, outputs, 4, stride=2, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(LEAK)]
 
 
 def _up(inputs: int, outputs: int) -> list[nn.Module]:
     """Twice the size."""
-    convolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    convolution = TransposedConvolution(inputs, outputs, 4, stride=2, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def _level(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     """The same size: an even kernel needs one more row and column on one side."""
-    convolution = nn.Conv2d(inputs, outputs, 4, bias=False)
+    convolution = Convolution(inputs, outputs, 4, bias=False)
     return [nn.ZeroPad2d((1, 2, 1, 2)), convolution, nn.BatchNorm2d(outputs), activation]
 
 
@@ -125,11 +126,11 @@ def _two_levels(side: int, inputs: int, hidden: int) -> Pair:
         *_dense(1024, top, nn.ReLU()),
         ToImage(side, side),
         *_up(128, 64),
-        nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
+        TransposedConvolution(64, 1, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
     trunk = nn.Sequential(
-        nn.Conv2d(1, 64, 4, stride=2, padding=1),
+        Convolution(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
         FromImage(),
@@ -172,15 +173,15 @@ def paper_colour(image_shape: ImageShape, inputs: int) -> Pair:
         *_dense(inputs, 2 * 2 * 448, nn.ReLU()),
         ToImage(2, 2),
         *_up(448, 256),
-        nn.ConvTranspose2d(256, 128, 4, stride=2, padding=1),
+        TransposedConvolution(256, 128, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1),
+        TransposedConvolution(128, 64, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(64, 3, 4, stride=2, padding=1),
+        TransposedConvolution(64, 3, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
     trunk = nn.Sequential(
-        nn.Conv2d(3, 64, 4, stride=2, padding=1),
+        Convolution(3, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
         *_down(128, 256),
@@ -207,11 +208,11 @@ def paper_chairs(image_shape: ImageShape, inputs: int) -> Pair:
         *_level(256, 256, nn.ReLU()),
         *_up(256, 128),
         *_up(128, 64),
-        nn.ConvTranspose2d(64, 1, 4, stride=2, padding=1),
+        TransposedConvolution(64, 1, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
     trunk = nn.Sequential(
-        nn.Conv2d(1, 64, 4, stride=2, padding=1),
+        Convolution(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
         *_down(128, 256),
@@ -247,7 +248,7 @@ def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
     widths = [min(64 * 2**level, _WIDEST) for level in range(len(sizes) - 1)]
     top = sizes[-1][0] * sizes[-1][1] * widths[-1]
 
-    trunk: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK)]
+    trunk: list[nn.Module] = [Convolution(channels, widths[0], 4, 2, 1), nn.LeakyReLU(LEAK)]
     for narrow, wide in pairwise(widths):
         trunk += _down(narrow, wide)
     trunk += [FromImage(), *_dense(top, 1024, nn.LeakyReLU(LEAK))]
@@ -262,7 +263,9 @@ def dcgan(image_shape: ImageShape, inputs: int) -> Pair:
         odd = (sizes[level][0] % 2, sizes[level][1] % 2)
         narrow = widths[level - 1] if level else channels
         generator.append(
-            nn.ConvTranspose2d(widths[level], narrow, 4, 2, 1, output_padding=odd, bias=not level)
+            TransposedConvolution(
+                widths[level], narrow, 4, 2, 1, output_padding=odd, bias=not level
+            )
         )
         generator += [nn.BatchNorm2d(narrow), nn.ReLU()] if level else [nn.Sigmoid()]
     return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), 1024, initialise=initialise)
