@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import pickle
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -190,6 +193,38 @@ def test_an_interrupt_while_finishing_leaves_no_part(place, monkeypatch, at):
 
 def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pyro_infogan.datasets.cache import cached
+
+def make(writer):
+    writer.array("half", (10,), "u1")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+cached(Path(sys.argv[1]), {}, make)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_another_builds_is_not(place):
+    subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)
+    (left,) = place.parent.iterdir()
+    seen = []
+
+    def make(writer):
+        # One that builds the same cache meanwhile, in another thread.
+        other = threading.Thread(target=cached, args=(place, KEY, Counted()))
+        other.start()
+        other.join()
+        seen.extend(path.name for path in place.parent.iterdir())
+        Counted()(writer)
+
+    check(cached(place, KEY, make))
+    assert left.name not in seen
+    assert len(seen) == 2  # the other's cache, and the one that is being built
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 @pytest.mark.parametrize("call", ["posix_fallocate", "fsync"])

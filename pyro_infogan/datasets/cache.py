@@ -14,10 +14,11 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import DataError
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Writer", "cached", "home", "place_for"]
 
@@ -176,17 +180,51 @@ def _build(place: Path, key: Mapping[str, Any], make: Callable[[Writer], None]) 
     _check_replaceable(place)
     beside = place.with_name(f"{place.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        # A process of the same number may have been killed here.
+        _sweep(place)
+        # A process of the same number may have been killed here, on a disk without locks.
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        writer = Writer(beside)
-        make(writer)
-        writer.finish(key)
-        _swap(beside, place)
+        with _held(beside):
+            writer = Writer(beside)
+            make(writer)
+            writer.finish(key)
+            _swap(beside, place)
     except OSError as error:
         raise _unwritable(place.parent, error, "room") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether the folder is this process's to write or remove.
+
+    The kernel lets go of what a dead process held. Where there are no locks nothing is held.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(place)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what processes that were killed left half-built."""
+    ours = re.compile(re.escape(place.name) + r"\.\d+-\d+(\.old)?")
+    for folder in place.parent.glob("*"):
+        if ours.fullmatch(folder.name):
+            # One that another process has just finished is gone.
+            with suppress(FileNotFoundError), _held(folder) as held:
+                if held:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(beside: Path, place: Path) -> None:

@@ -1,0 +1,320 @@
+"""How fast a step is, beside a textbook's and beside the machine's own limit: ``make bench``.
+
+    python benchmarks/speed.py
+
+All variants take turns, so that whatever else the machine does meets all alike. A round is a few
+steps of each; what counts are medians over rounds, and ratios. Loading the data is part of a step,
+the first steps are not. Peak memory and the time to the first step are those of processes of their
+own. Run it on an idle machine: it writes ``benchmarks/results.json`` and ``docs/speed.md``.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyro
+import textbook
+import torch
+import tyro
+from pyro import poutine
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
+
+from pyro_infogan import InfoGAN, datasets, models
+from pyro_infogan.devices import fast_precision, usable_device
+from pyro_infogan.images import scaled
+from pyro_infogan.inference import Step, sample_codes
+from pyro_infogan.inference.step import Drawn
+from pyro_infogan.models import Experiment, networks
+
+HERE = Path(__file__).parent
+PLAIN = "textbook"
+FULL, FAST = "ours, float32", "ours"
+GAN, TRACED, FLOOR = "ours, without codes", "ours, through poutine", "floor"
+
+
+class WithoutCodes(Step):
+    """A GAN alone: Q is never asked."""
+
+    def _bound(self, codes, generated, features, attached, skip=()):
+        return features.new_zeros(len(features), dtype=torch.float32), {}
+
+
+class Traced(Step):
+    """The same step by Pyro's own means: the model traced, the guide conditioned and traced."""
+
+    def draw(self, n: int) -> Drawn:
+        """From a trace of the model."""
+        device = self.gan.device
+        with self._autocast(device):
+            trace = poutine.trace(self.gan.model).get_trace(n)
+        codes = {name: trace.nodes[name]["value"] for name in self.gan.prior.sites}
+        return Drawn(codes, trace.nodes["_RETURN"]["value"])
+
+    def _bound(self, codes, generated, features, attached, skip=()):
+        gan = self.gan
+        posterior = gan.posterior(features if attached else features.detach())
+
+        def guide() -> None:
+            with pyro.plate("images", len(features)):
+                sample_codes(gan.prior, posterior)
+
+        def prior() -> None:
+            with pyro.plate("images", len(features)):
+                gan.prior()
+
+        with self._float32(features):
+            scored = []
+            for program in (guide, prior):
+                trace = poutine.trace(poutine.condition(program, data=codes)).get_trace()
+                trace.compute_log_prob()
+                scored.append({name: trace.nodes[name]["log_prob"] for name in codes})
+        info = {name: scored[0][name] - scored[1][name] for name in codes}
+        total = torch.stack([self.weights[name] * value for name, value in info.items()]).sum(0)
+        return total, {name: value.detach().mean() for name, value in info.items()}
+
+
+class Products(TorchDispatchMode):
+    """Keeps every convolution and matrix product that it sees, with what went in."""
+
+    KEPT = re.compile(r"aten\.(mm|addmm|bmm|convolution|convolution_backward)\.")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], Any]] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        named = named or {}
+        if self.KEPT.match(str(function)):
+            self.calls.append(lambda: function(*arguments, **named))
+        return function(*arguments, **named)
+
+    def __call__(self) -> None:
+        """All of them again, back to back."""
+        with torch.no_grad():
+            for call in self.calls:
+                call()
+
+
+def ours(
+    experiment: Experiment,
+    images: Tensor,
+    device: torch.device,
+    precision: torch.dtype,
+    kind: type[Step] = Step,
+    batch_size: int | None = None,
+) -> Callable[[], None]:
+    """A function that trains for one step on the next batch, as ``train`` does."""
+    torch.manual_seed(0)
+    gan = InfoGAN.from_experiment(experiment).to(device).train()
+    step = kind(gan, experiment.objective, experiment.rates, precision)
+    held = images.to(device)
+    size = batch_size or experiment.batch_size
+
+    def run() -> None:
+        places = torch.randint(len(held), (size,)).to(device)
+        with pyro.validation_enabled(False):
+            step(scaled(held[places]))
+
+    return run
+
+
+def recorded(run: Callable[[], None]) -> Products:
+    """The products of one step."""
+    run()
+    with Products() as products:
+        run()
+    return products
+
+
+def timed(
+    variants: Mapping[str, Callable[[], None]], rounds: int, steps: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of a step of each variant, in each round."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in tqdm(range(rounds + 1), unit="round", desc="taking turns"):
+        for name, run in variants.items():
+            wait()
+            start = time.perf_counter()
+            for _ in range(steps):
+                run()
+            wait()
+            if turn:  # the first warms up
+                found[name].append((time.perf_counter() - start) / steps)
+    return found
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What to measure."""
+
+    rounds: int = 7
+    """of which medians are taken"""
+    steps: int = 4
+    """of each variant in a round"""
+    experiment: str = "mnist-paper"
+    """whose networks, codes, images and batch are timed"""
+    device: str | None = None
+    """the fastest by default"""
+    alone: str | None = None
+    """one variant, in this process: prints its time to the first step, and its peak memory"""
+
+
+def variants(
+    settings: Speed, device: torch.device, experiment: Experiment
+) -> dict[str, Callable[[], Callable[[], None]]]:
+    """How each is made."""
+    images = experiment.images(train=True).images
+    fast = fast_precision(device)
+
+    def floor() -> Products:
+        return recorded(ours(experiment, images, device, fast))
+
+    every: dict[str, Callable[[], Callable[[], None]]] = {
+        FULL: lambda: ours(experiment, images, device, torch.float32),
+        FAST: lambda: ours(experiment, images, device, fast),
+        GAN: lambda: ours(experiment, images, device, fast, WithoutCodes),
+        TRACED: lambda: ours(experiment, images, device, fast, Traced),
+        FLOOR: floor,
+    }
+    if settings.experiment == "mnist-paper" and device.type == "cpu":
+        every = {PLAIN: lambda: textbook.trainer(images, experiment.batch_size)} | every
+    return every
+
+
+def curves(rounds: int, steps: int, device: torch.device) -> dict[str, dict[str, float]]:
+    """Images a second by batch size, and by image size with the networks for any size."""
+    mnist = models.built_in()["mnist-paper"]
+    digits = datasets.mnist().images
+    fast = fast_precision(device)
+    found = {}
+    for name, made in {
+        "batch size": {
+            str(size): (size, ours(mnist, digits, device, fast, batch_size=size))
+            for size in (16, 32, 64, 128, 256)
+        },
+        "image side": {
+            str(side): (
+                mnist.batch_size,
+                ours(
+                    replace(mnist, image_shape=(1, side, side), networks=networks.dcgan),
+                    torch.nn.functional.interpolate(digits[:1_000].float(), (side, side)).byte(),
+                    device,
+                    fast,
+                ),
+            )
+            for side in (28, 32, 64)
+        },
+    }.items():
+        seconds = timed({key: run for key, (_, run) in made.items()}, rounds, steps, device)
+        found[name] = {
+            key: made[key][0] / statistics.median(values) for key, values in seconds.items()
+        }
+    return found
+
+
+def peak(device: torch.device) -> float:
+    """MB of 10⁶ bytes: of this process, or of the GPU's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e6
+
+
+def alone(settings: Speed, name: str) -> dict[str, float]:
+    """A process of its own that takes five steps."""
+    command = [sys.executable, __file__, "--alone", name]
+    command += ["--experiment", settings.experiment]
+    command += ["--device", settings.device] if settings.device else []
+    environment = os.environ | {"STARTED": str(time.time())}
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return json.loads(said.stdout.splitlines()[-1])
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as a page."""
+    seconds = {name: statistics.median(values) for name, values in results["seconds"].items()}
+    size, fastest = results["batch_size"], seconds[FAST]
+    lines = [
+        "# Speed",
+        "",
+        f"Made by `make bench`: {results['machine']}, torch {results['torch']}, "
+        f"{results['experiment']}, batch {size}, {results['precision']}; medians of "
+        f"{results['rounds']} rounds in which all take turns.",
+        "",
+        "| | ms a step | images/s | times as fast as the textbook | peak memory, MB "
+        "| to the first step, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, value in seconds.items():
+        factor = f"{seconds[PLAIN] / value:.2f}" if PLAIN in seconds else ""
+        own = results["alone"].get(name)
+        rest = f"{own['memory']:,.0f} | {own['first']:.1f}" if own else " | "
+        lines.append(f"| {name} | {value * 1e3:.0f} | {size / value:,.0f} | {factor} | {rest} |")
+    lines += [
+        "",
+        f"- Codes cost {fastest / seconds[GAN] - 1:+.1%} over the same GAN without them.",
+        f"- Pyro's tracing in the loop costs {seconds[TRACED] / fastest - 1:+.1%}.",
+        f"- A step takes {fastest / seconds[FLOOR]:.2f} times as long as its convolutions and "
+        "matrix products alone.",
+        "",
+    ]
+    for name, curve in results["curves"].items():
+        lines += [f"| {name} | {' | '.join(curve)} |", "|---" * (len(curve) + 1) + "|"]
+        lines += [f"| images/s | {' | '.join(f'{value:,.0f}' for value in curve.values())} |", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and write what was found."""
+    settings = tyro.cli(Speed)
+    device = usable_device(settings.device)
+    experiment = models.built_in()[settings.experiment]
+    made = variants(settings, device, experiment)
+    if settings.alone:
+        run = made[settings.alone]()
+        run()
+        first = time.time() - float(os.environ["STARTED"])
+        for _ in range(4):
+            run()
+        print(json.dumps({"first": first, "memory": peak(device)}))
+        return
+    seconds = timed(
+        {name: make() for name, make in made.items()}, settings.rounds, settings.steps, device
+    )
+    results = {
+        "experiment": settings.experiment,
+        "batch_size": experiment.batch_size,
+        "precision": str(fast_precision(device)).removeprefix("torch."),
+        "rounds": settings.rounds,
+        "torch": torch.__version__,
+        "machine": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "seconds": seconds,
+        "alone": {name: alone(settings, name) for name in made if name != FLOOR},
+        "curves": curves(max(3, settings.rounds // 2), settings.steps, device),
+    }
+    (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    page = table(results)
+    (HERE.parent / "docs" / "speed.md").write_text(page)
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The baseline of ``speed.py``: InfoGAN as a page of plain PyTorch.
+
+Written as the popular repositories write it, and with what they leave on the table: a data loader
+that makes a tensor of each picture, PyTorch's own layers and default Adam, a forward pass for every
+use, ``backward()`` through everything that is in reach, and three optimisers, of which the third
+gives L_I to all networks. Same networks, noise, codes and batch as ``mnist-paper``.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+
+NOISE, CATEGORIES, NUMBERS = 62, 10, 2
+
+
+class Pictures(Dataset):
+    """Images (n, 1, H, W) of uint8 as a folder's pictures would come."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images, self.transform = images, ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(Image.fromarray(self.images[index, 0].numpy()))
+
+
+class Generator(nn.Module):
+    """Codes and noise to images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Sequential(
+            nn.Linear(NOISE + CATEGORIES + NUMBERS, 1024),
+            nn.BatchNorm1d(1024),
+            nn.ReLU(),
+            nn.Linear(1024, 7 * 7 * 128),
+            nn.BatchNorm1d(7 * 7 * 128),
+            nn.ReLU(),
+        )
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(128, 64, 4, 2, 1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 1, 4, 2, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images of joined noise and codes."""
+        return self.up(self.dense(inputs).view(-1, 128, 7, 7))
+
+
+class Discriminator(nn.Module):
+    """Images to a probability, logits of the category, mean and scale of the numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, 64, 4, 2, 1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(64, 128, 4, 2, 1),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.1),
+            nn.Flatten(),
+            nn.Linear(7 * 7 * 128, 1024),
+            nn.BatchNorm1d(1024),
+            nn.LeakyReLU(0.1),
+        )
+        self.real = nn.Linear(1024, 1)
+        self.hidden = nn.Sequential(nn.Linear(1024, 128), nn.BatchNorm1d(128), nn.LeakyReLU(0.1))
+        self.category = nn.Linear(128, CATEGORIES)
+        self.mean, self.scale = nn.Linear(128, NUMBERS), nn.Linear(128, NUMBERS)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What it says of each image."""
+        features = self.trunk(images)
+        hidden = self.hidden(features)
+        scale = self.scale(hidden).exp()
+        return self.real(features).sigmoid(), self.category(hidden), self.mean(hidden), scale
+
+
+def trainer(images: Tensor, batch_size: int) -> Callable[[], None]:
+    """A function that trains for one step on the next batch."""
+    generator, discriminator = Generator(), Discriminator()
+    for network in (generator, discriminator):
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+    both = itertools.chain(generator.parameters(), discriminator.parameters())
+    for_generator = torch.optim.Adam(generator.parameters(), 1e-3, betas=(0.5, 0.999))
+    for_discriminator = torch.optim.Adam(discriminator.parameters(), 2e-4, betas=(0.5, 0.999))
+    for_information = torch.optim.Adam(both, 2e-4, betas=(0.5, 0.999))
+    loader = DataLoader(Pictures(images), batch_size, shuffle=True, drop_last=True)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def draw() -> tuple[Tensor, Tensor, Tensor]:
+        noise = torch.rand(batch_size, NOISE) * 2 - 1
+        category = torch.randint(CATEGORIES, (batch_size,))
+        numbers = torch.rand(batch_size, NUMBERS) * 2 - 1
+        return torch.cat([noise, F.one_hot(category, CATEGORIES), numbers], 1), category, numbers
+
+    def step() -> None:
+        pictures = next(batches)
+        ones, zeros = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
+
+        for_generator.zero_grad()
+        inputs, _, _ = draw()
+        F.binary_cross_entropy(discriminator(generator(inputs))[0], ones).backward()
+        for_generator.step()
+
+        for_discriminator.zero_grad()
+        inputs, _, _ = draw()
+        loss = F.binary_cross_entropy(discriminator(pictures)[0], ones)
+        loss = loss + F.binary_cross_entropy(discriminator(generator(inputs).detach())[0], zeros)
+        loss.backward()
+        for_discriminator.step()
+
+        for_information.zero_grad()
+        inputs, category, numbers = draw()
+        _, logits, mean, scale = discriminator(generator(inputs))
+        loss = F.cross_entropy(logits, category)
+        loss = loss + 0.1 * F.gaussian_nll_loss(mean, numbers, scale.square())
+        loss.backward()
+        for_information.step()
+
+    return step
