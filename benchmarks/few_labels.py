@@ -1,10 +1,11 @@
 """Semi-supervised InfoGAN: how much a few labels give, over seeds.
 
-    python benchmarks/few_labels.py --labelled 60 132 600 6000 --seeds 5
+    python benchmarks/few_labels.py --labelled 0 60 132 600 6000 --seeds 5
 
 For each number of labels: accuracy of Q on the 10,000 test images without any matching; accuracy of
 an independent classifier, trained on all of MNIST, on images generated class by class; and accuracy
-of a supervised network of the trunk's shape on the same labels. Runs that are there go on, or are
+of a supervised network of the trunk's shape on the same labels. InfoGAN without labels, for which 0
+stands, has its categories matched to digits on the test images. Runs that are there go on, or are
 only measured.
 """
 
@@ -23,6 +24,7 @@ import tyro
 from torch import Tensor, nn
 
 from pyro_infogan import InfoGAN, datasets
+from pyro_infogan.evaluation import cluster
 from pyro_infogan.images import scaled
 from pyro_infogan.models import networks
 from pyro_infogan.models.mnist import handwriting
@@ -37,7 +39,7 @@ class FewLabels:
     """What to run."""
 
     labelled: tuple[int, ...] = (132,)
-    """how many labels"""
+    """how many labels; 0 for InfoGAN alone"""
     seeds: int = 5
     """how many, from 0 up"""
     workers: int = 2
@@ -114,7 +116,8 @@ def run(settings: FewLabels, labelled: int, seed: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     command = [sys.executable, "-m", "pyro_infogan", "train", "mnist", "--resume"]
-    command += ["--labelled", str(labelled), "--seed", str(seed), "--out", str(folder)]
+    command += ["--seed", str(seed), "--out", str(folder)]
+    command += ["--labelled", str(labelled)] if labelled else []
     command += ["--steps", str(settings.steps)] if settings.steps else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     with (folder / "log.txt").open("a") as log:
@@ -122,17 +125,22 @@ def run(settings: FewLabels, labelled: int, seed: int) -> Path:
     return folder
 
 
-def measure(folder: Path, network: nn.Module) -> dict[str, float]:
-    """Q on real test digits, and the classifier on generated ones, both without matching."""
+def measure(folder: Path, network: nn.Module, matched: bool) -> dict[str, float]:
+    """Q on real test digits, and the classifier on generated ones.
+
+    Category k is taken for digit k, unless it is first to be matched.
+    """
     gan = InfoGAN.load(folder)
     held_out = datasets.mnist(train=False)
     found = gan.infer(held_out.images)["digit"].probs.argmax(-1)
+    matching = cluster(found, held_out.labels, 10).matching if matched else range(10)
+    digit_of = torch.tensor([-1 if label is None else label for label in matching])
     classes = torch.arange(10).repeat_interleave(PER_CLASS)
     with seeded(0):
         generated = gan.generate(len(classes), {"digit": classes})
     return {
-        "Q on test images": (found == held_out.labels).double().mean().item(),
-        "classifier on generated images": accuracy(network, generated, classes),
+        "Q on test images": (digit_of[found] == held_out.labels).double().mean().item(),
+        "classifier on generated images": accuracy(network, generated, digit_of[classes]),
     }
 
 
@@ -148,9 +156,10 @@ def main() -> None:
         with ThreadPoolExecutor(settings.workers) as pool:
             seeds = range(settings.seeds)
             folders = list(pool.map(lambda seed, n=labelled: run(settings, n, seed), seeds))
-        rows = [measure(folder, network) for folder in folders]
+        rows = [measure(folder, network, matched=not labelled) for folder in folders]
         for seed, row in enumerate(rows):
-            row["supervised, the same labels"] = supervised(labelled, seed)
+            if labelled:
+                row["supervised, the same labels"] = supervised(labelled, seed)
             (folders[seed] / "few_labels.json").write_text(json.dumps(row, indent=2) + "\n")
         for name in rows[0]:
             values = [row[name] for row in rows]

@@ -14,6 +14,7 @@ import warnings
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout, suppress
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -21,8 +22,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyro_infogan import InfoGAN, cli, runs, train
-from pyro_infogan.datasets import read_image
+from pyro_infogan.datasets import cached, read_image
 from pyro_infogan.errors import DeclarationError, InfoGANError, RunError, Stopped, TrainingWarning
+from pyro_infogan.inference import families
 from pyro_infogan.models.experiment import load_file
 from pyro_infogan.runs import Run
 from pyro_infogan.watch import LINES, LOOKS, Watch
@@ -106,6 +108,64 @@ def test_declarations(codes):
         assert len(gan.infer(images()[:2])) == len(codes)
     except InfoGANError:
         pass
+
+
+def tried(gan):
+    """A step of training, and what a user asks, of a declaration that was accepted."""
+    gan.train()
+    train(gan, images(), steps=1, batch_size=5, device="cpu", progress=False)
+    assert gan.generate(2).shape == (2, 1, 8, 8)
+    for posterior in gan.infer(images()[:2]).values():
+        assert posterior.sample().isfinite().all()
+
+
+chosen_families = st.sampled_from(
+    [getattr(families, name) for name in families.__all__ if name not in ("Family", "Head")]
+)
+
+
+@cases(25)
+@given(priors(), chosen_families | others | st.just(dist.Normal), st.booleans())
+def test_posteriors(prior, family, on_tuple):
+    posterior = {("u", "v"): family} if on_tuple else {"u": family}
+    codes = {"u": prior, "v": dist.Normal(0.0, 1.0)}
+    with suppress(InfoGANError):
+        tried(InfoGAN(codes, (1, 8, 8), noise=2, networks=tiny, posterior=posterior))
+
+
+@cases(25)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["u", "v", "v", "digit", "noise", "images", ""]),
+            priors(),
+            st.sampled_from(["alone", "shifted", "observed", "plate", "deterministic", "maybe"]),
+        ),
+        max_size=3,
+    ),
+    others,
+)
+def test_programs(sites, value):
+    """Sites of any name and prior: dependent, observed, in plates, random in number."""
+
+    def program():
+        last = torch.tensor(0.0)
+        for name, prior, kind in sites:
+            if kind == "plate":
+                with pyro.plate("inner", 2):
+                    last = pyro.sample(name, prior)
+            elif kind == "deterministic":
+                last = pyro.deterministic(name, last)
+            elif kind == "shifted":
+                last = pyro.sample(name, dist.Normal(last, 1.0))
+            elif kind == "observed":
+                last = pyro.sample(name, prior, obs=last)
+            elif kind == "alone" or torch.rand(()) < 0.5:
+                last = pyro.sample(name, prior)
+        return value
+
+    with suppress(InfoGANError):
+        tried(InfoGAN(program, (1, 8, 8), noise=2, networks=tiny))
 
 
 # Images and counts
@@ -324,6 +384,32 @@ def test_records_and_metrics(tmp_path_factory, content):
     for ask in (run.experiment, run.data, lambda: list(run.metrics()), lambda: run.forget_after(3)):
         with suppress(RunError):
             ask()
+
+
+@cases(25)
+@given(
+    st.binary(max_size=80)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["format", "key", "arrays", "numbers", "shape", "dtype"]), inner
+            )
+        ),
+    ).map(lambda value: json.dumps(value).encode()),
+    st.booleans(),
+)
+def test_caches(tmp_path_factory, content, record):
+    """A cache whose record or array is anything at all is made anew."""
+    place = tmp_path_factory.getbasetemp() / "cache"
+
+    def make(writer):
+        writer.array("numbers", (4,), "u1")[:] = 7
+
+    cached(place, {"set": 1}, make)
+    (place / ("cache.json" if record else "numbers.npy")).write_bytes(content)
+    assert cached(place, {"set": 1}, make)["numbers"].tolist() == [7] * 4
 
 
 @cases(25)
