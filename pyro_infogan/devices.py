@@ -1,10 +1,17 @@
-"""Where to compute, and in which precision."""
+"""Where to compute, in which precision, and with which memory."""
+
+import ctypes
+import platform
 
 import torch
 
 from .errors import RunError
 
-__all__ = ["fast_precision", "usable_device"]
+__all__ = ["fast_precision", "keep_memory", "usable_device"]
+
+# Of malloc.h: fewest bytes that are mapped apart, and that are handed back from the heap's end.
+_MAP_FROM, _HAND_BACK_FROM = -3, -1
+_NEVER = 2**31 - 1
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
@@ -38,3 +45,16 @@ def fast_precision(device: torch.device) -> torch.dtype:
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
+
+
+def keep_memory() -> None:
+    """Have this process keep the large blocks of memory that it frees, to use them again.
+
+    glibc hands those of 32 MB and more back to the kernel, which clears each page anew at the next
+    step. Every gradient of a large dense layer is such a block, so that on a CPU a good part of a
+    step would go into it. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_MAP_FROM, _NEVER)
+        library.mallopt(_HAND_BACK_FROM, _NEVER)

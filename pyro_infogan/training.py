@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from .datasets import ImageSet
 from .descriptions import matches
-from .devices import fast_precision, usable_device
+from .devices import fast_precision, keep_memory, usable_device
 from .errors import DataError, DivergenceError, RunError, Stopped, checked_count
 from .images import checked_images, scaled
 from .inference import (
@@ -138,6 +138,7 @@ def train(
     observed = checked_labels(gan.prior, labels or {}, len(images))
     _check_counts(steps, batch_size, seed, save_every, len(images))
     device = usable_device(device)
+    keep_memory()
     run = Run(out) if out is not None else None
     settings = {
         "experiment": experiment,

@@ -116,6 +116,19 @@ def test_agreement_of_a_constant_is_nothing():
     assert agreement(Factor(torch.arange(50) % 2), torch.ones(50))[1] == 0.0
 
 
+def test_kinds_agree_by_the_share_of_the_factors_entropy():
+    """Against the definition; ten categories may tell all of two kinds."""
+    code = torch.arange(10).repeat(20)
+    assert agreement(Factor((code < 5).long()), code) == ("NMI", 1.0)
+    joint = torch.tensor([[30.0, 10.0, 20.0], [5.0, 25.0, 10.0]])
+    pairs = [[i, j] for i in range(2) for j in range(3) for _ in range(int(joint[i, j]))]
+    kinds, codes = torch.tensor(pairs).unbind(1)
+    p = joint / joint.sum()
+    kind, code = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
+    share = (p * (p / kind / code).log()).sum() / -(kind * kind.log()).sum()
+    assert agreement(Factor(kinds), codes)[1] == pytest.approx(share.item(), abs=1e-6)
+
+
 def test_circular_agreement_does_not_mind_where_the_circle_is_cut():
     angle = torch.rand(400, generator=torch.Generator().manual_seed(1)) * 2 * math.pi
     truth = Factor(angle, period=2 * math.pi)

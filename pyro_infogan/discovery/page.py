@@ -506,7 +506,8 @@ def _duplicates(found: Discovery) -> str:
         limits = _joined([f"{_said(limit)}" for limit in ALIKE.items()])
         table = _heat(
             "Between numbers, the absolute value of Spearman’s correlation, or the circular one of "
-            "angles; where categories take part, the normalised mutual information (NMI). "
+            "angles; where categories take part, the mutual information as a share of the entropy "
+            "of whichever is declared first (NMI). "
             f"Duplicates are framed: from {limits} on.",
             titles,
             rows,

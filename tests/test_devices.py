@@ -1,0 +1,39 @@
+"""What the process asks of the machine."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+BLOCKS = """
+import resource, sys
+import torch
+from pyro_infogan.devices import keep_memory
+
+if sys.argv[1] == "keep":
+    keep_memory()
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def fill():
+    for _ in range(10):
+        torch.ones(2**23)  # 32 MiB
+
+fill()
+before = faults()
+fill()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own habit")
+def test_large_blocks_are_kept():
+    """Freed and asked for again, they cost no page fault of their own."""
+    faults = {
+        habit: int(subprocess.check_output([sys.executable, "-c", BLOCKS, habit], text=True))
+        for habit in ("keep", "hand back")
+    }
+    assert faults["keep"] < 100
+    assert faults["hand back"] > 10 * faults["keep"]
