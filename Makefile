@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install mnist test soak wheel oldest figure1 seeds clean
+.PHONY: install mnist test docs soak wheel oldest figure1 seeds clean
 
 install: $(INSTALLED)
 
@@ -25,6 +25,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff check pyro_infogan tests examples benchmarks
 	$(BIN)/pyright
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term
+
+## The documentation, into docs/_build/html; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
 ## 200 kills of one run, and thousands of generated cases of declarations, files and command lines.
 soak: $(INSTALLED)
@@ -59,4 +63,4 @@ seeds: $(INSTALLED)
 	$(BIN)/python benchmarks/seeds.py mnist-paper
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .pytest_cache .ruff_cache .coverage docs/_build

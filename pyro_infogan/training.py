@@ -105,7 +105,7 @@ def train(
             numbers with −1 for an image without one, or floats with NaN. Q of these codes then
             learns from the labelled images alone (semi-supervised InfoGAN, Spurr et al. 2017), as
             ``objective.guidance`` says.
-        objective: the terms of the game; :data:`~pyro_infogan.inference.PLAIN_GAN` is Figure 1's
+        objective: the terms of the game; :data:`~pyro_infogan.PLAIN_GAN` is Figure 1's
             baseline.
         rates: Adam's settings.
         precision: what the networks compute in; by default bfloat16 where the device is fast at it.
