@@ -21,8 +21,8 @@ mnist: $(INSTALLED)
 
 ## Lint, types, doctests and tests.
 test: $(INSTALLED)
-	$(BIN)/ruff format --check pyro_infogan tests examples benchmarks
-	$(BIN)/ruff check pyro_infogan tests examples benchmarks
+	$(BIN)/ruff format --check pyro_infogan tests examples benchmarks docs/conf.py
+	$(BIN)/ruff check pyro_infogan tests examples benchmarks docs/conf.py
 	$(BIN)/pyright
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term
 

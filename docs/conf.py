@@ -58,7 +58,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r".*", r"(?!pyro_infogan).*"),
     # What signatures name and users have no need of.
-    (r".*", r"pyro_infogan\.(datasets\.cache\.Writer|inference\.step\.Game)"),
+    (r".*", r"pyro_infogan\.(datasets\.cache\.Writer|inference\.step\.(Drawn|Game))"),
 ]
 
 

@@ -44,36 +44,50 @@ def blocks(page, language):
 
 
 class Asked(HTMLParser):
-    """What a browser would fetch for a page, and where its links lead."""
+    """What a browser would fetch for a page, where its links lead, and the places in it."""
 
-    def __init__(self):
+    def __init__(self, page):
         super().__init__()
-        self.fetched = []
+        self.page = page
+        self.fetched, self.links, self.places = [], [], set()
+        self.feed(page.read_text())
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
-        if tag == "link" and attributes.get("rel") not in ("next", "prev", "index", "search"):
+        self.places.add(attributes.get("id"))
+        if tag == "a" or attributes.get("rel") in ("next", "prev", "index", "search"):
+            self.links.append(attributes.get("href"))
+        elif tag == "link":
             self.fetched.append(attributes.get("href"))
-        elif tag != "a":
-            self.fetched += [
-                attributes.get("src"),
-                attributes.get("data"),
-                attributes.get("srcset"),
-            ]
-        for word in re.findall(r"url\(([^)]*)\)", attributes.get("style") or ""):
-            self.fetched.append(word)
+        self.fetched += [attributes.get(name) for name in ("src", "data", "srcset")]
+        self.fetched += re.findall(r"url\(([^)]*)\)", attributes.get("style") or "")
+
+    def file(self, target):
+        """The file beside the page that a target names, and the place in it."""
+        path, _, place = target.partition("#")
+        path = path.partition("?")[0]
+        return (self.page.parent / path if path else self.page).resolve(), place
+
+
+def outside(target):
+    return re.match(r"(https?:)?//|mailto:", target)
 
 
 def check_asks_for_nothing(built):
-    """No page, style or script of ours names a file that is not beside it."""
-    for page in built.rglob("*.html"):
-        asked = Asked()
-        asked.feed(page.read_text())
+    """No page or style names a file that is not beside it, and links lead to what is there."""
+    pages = {page.resolve(): Asked(page) for page in built.rglob("*.html")}
+    for page, asked in pages.items():
         for target in filter(None, asked.fetched):
-            assert not re.match(r"(https?:)?//", target), (page, target)
-            if not target.startswith(("data:", "#")):
-                path = target.partition("?")[0].partition("#")[0]
-                assert (page.parent / path).resolve().is_file(), (page, target)
+            assert not outside(target), (page, target)
+            assert target.startswith(("data:", "#")) or asked.file(target)[0].is_file(), (
+                page,
+                target,
+            )
+        # Sphinx's pages of source miss the place of what is public elsewhere than at home.
+        for target in filter(None, [] if "_modules" in page.parts else asked.links):
+            path, place = asked.file(target)
+            there = path in pages and (not place or place in pages[path].places)
+            assert outside(target) or there or (path.is_file() and not place), (page, target)
     for style in built.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text()), style
 
@@ -90,7 +104,6 @@ def check_every_public_name_is_there(built):
     # One object may have several public names; one of them is enough.
     objects = [(name, pydoc.locate(name)) for name in told if name.startswith("pyro_infogan")]
     for module in public_modules():
-        assert module in told, f"write docs/api/{module.rpartition('.')[2]}.md for {module}"
         home = importlib.import_module(module)
         for name in home.__all__:
             value = getattr(home, name)
@@ -116,9 +129,8 @@ def test_pages(tmp_path):
     mathematics = (built / "mathematics.html").read_text()
     assert "_static/mathjax/tex-svg.js" in mathematics
     assert mathematics.count('class="eqno"') >= 15
-    assert "data:image/png" in (
-        built / "notebooks" / "1-the-variational-bound.html"
-    ).read_text() or (list((built / "_images").glob("*.png")))
+    for notebook in (built / "notebooks").glob("*.html"):
+        assert "<img" in notebook.read_text(), "notebooks are shown with their outputs"
 
 
 # The pages as they are written
@@ -157,7 +169,7 @@ def quick(monkeypatch, tmp_path):
         (evaluation, "fit_reader", {"steps": 2}),
         (evaluation, "probe", {"draws": 2}),
         (inversion, "refine", {"steps": 2, "candidates": 2}),
-        (datasets, "rendered_faces", {"n": 20}),
+        (datasets, "rendered_faces", {"n": 64}),
     ):
         monkeypatch.setattr(home, name, capped(getattr(home, name), **most))
     digits = {train: datasets.mnist(train=train).subset(slice(80)) for train in (True, False)}

@@ -87,6 +87,7 @@ class Categories:
 
 
 Inferred = Numbers | Categories
+"""What Q reads of one number of a code, or of one category."""
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ def _zuko() -> Any:
 class Zuko(nn.Module):
     """A conditional normalising flow over all numbers of a code, on the whole real line.
 
-    For a code on an interval it leaks outside; :class:`~pyro_infogan.inference.families.Spline` does not.
+    For a code on an interval it leaks outside;
+    :class:`~pyro_infogan.inference.families.Spline` does not.
 
     Args:
         prior: a continuous prior of one number, or a vector of such.
