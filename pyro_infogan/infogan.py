@@ -538,16 +538,28 @@ class InfoGAN(nn.Module):
         declaration = runs.part(contents, "declaration", path)
         experiment = run.experiment_file() if run else None
         if experiment and OPAQUE in str(declaration):
-            gan = cls.from_experiment(load_file(*experiment)[0])
+            gan = cls.from_experiment(load_file(*experiment)[0]).adopt(contents, path)
         else:
-            _check_sizes(declaration, contents, path)
-            try:
-                gan = cls.from_declaration(declaration)
-            except InfoGANError:
-                raise
-            except Exception as error:  # constructors of distributions raise a dozen types
-                raise _undeclared(path, error) from error
-        return gan.adopt(contents, path).to(device).eval()
+            gan = cls.from_contents(contents, path)
+        return gan.to(device).eval()
+
+    @classmethod
+    def from_contents(cls, contents: Mapping[str, Any], path: Path) -> Self:
+        """A trained InfoGAN from :meth:`contents` that were read from ``path``; runs no code.
+
+        Raises:
+            RunError: for weights that do not fill the networks of the declaration.
+            DeclarationError: where a part was the user's own code.
+        """
+        declaration = runs.part(contents, "declaration", path)
+        _check_sizes(declaration, contents, path)
+        try:
+            gan = cls.from_declaration(declaration)
+        except InfoGANError:
+            raise
+        except Exception as error:  # constructors of distributions raise a dozen types
+            raise _undeclared(path, error) from error
+        return gan.adopt(contents, path)
 
     def restore(self, path: str | Path) -> Self:
         """Take the weights of a run folder or saved file of the same declaration.
