@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, discovery, figures, inversion
+    from . import datasets, discovery, export, figures, inversion
     from .errors import InfoGANError
     from .evaluation import evaluate
     from .inference import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "datasets": ".datasets",
     "discovery": ".discovery",
+    "export": ".export",
     "figures": ".figures",
     "inversion": ".inversion",
     "families": ".inference.families",
@@ -64,6 +65,7 @@ __all__ = [
     "datasets",
     "discovery",
     "evaluate",
+    "export",
     "families",
     "figures",
     "inversion",

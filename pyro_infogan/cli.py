@@ -412,6 +412,35 @@ class Discover(Command):
 
 
 @dataclass(kw_only=True)
+class Export(Command):
+    """Write generator and posterior as ONNX, weights as safetensors, and a page for browsers."""
+
+    run: Positional[Path]
+    """run folder"""
+    out: Path | None = None
+    """folder; export in the run's by default"""
+    web: bool = False
+    """also write web, a folder of static files that runs the generator in any browser"""
+
+    def __call__(self) -> None:
+        """Write generator.onnx, posterior.onnx, weights.safetensors, and web if asked for."""
+        from .export import write
+
+        run, gan = _load(self)
+        out = self.out or self.run / "export"
+        title = f"{run.folder.resolve().name}, an InfoGAN" if self.web else None
+        if gan.prior.written:
+            print("the codes are a program, which stays in Python: the graphs take its codes")
+        print("tracing the networks, and comparing ONNX Runtime with torch", flush=True)
+        written = write(gan, out, title)
+        for path in written.files:
+            graph = written.graphs.get(path.name)
+            print(f"{path}{f', within {graph.difference:.1g} of torch' if graph else ''}")
+        for name, reason in written.left_out.items():
+            print(f"posterior.onnx has no {name}: {reason}", file=sys.stderr)
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -431,6 +460,7 @@ Commands = (
     | Annotated[Infer, subcommand("infer")]
     | Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Discover, subcommand("discover")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 

@@ -36,6 +36,7 @@ ALLOWED = {
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
     "figures": CORE | {"runs", "infogan", "evaluation"},
+    "export": CORE | {"runs", "inference", "infogan", "datasets"},
     "discovery": CORE | {"runs", "inference", "infogan", "datasets", "evaluation", "figures"},
 }
 

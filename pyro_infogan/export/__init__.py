@@ -1,0 +1,23 @@
+"""A trained InfoGAN for other programs: ONNX graphs, safetensors, and a page for any browser.
+
+:func:`write` does what the command ``pyro-infogan export`` does. What is needed beyond the library
+is the extra ``export``; for the page, onnxruntime-web too, which npm fetches once.
+"""
+
+from .graphs import TOLERANCE, Graph, generator_graph, posterior_graph
+from .weights import load, read, save
+from .web import write_page
+from .write import Written, write
+
+__all__ = [
+    "TOLERANCE",
+    "Graph",
+    "Written",
+    "generator_graph",
+    "load",
+    "posterior_graph",
+    "read",
+    "save",
+    "write",
+    "write_page",
+]
