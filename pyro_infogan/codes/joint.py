@@ -1,6 +1,7 @@
 """Distributions of codes that depend on each other, as families and figures see them."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,6 +49,11 @@ class Marginal(TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """The conditionals' support; of intervals, one that holds them all."""
+        return self._support
+
+    @cached_property
+    def _support(self) -> constraints.Constraint:
+        # Found once: to read its ends off a GPU takes time, and off a graph cannot be done.
         base = base_support(self.conditionals)
         if isinstance(base, constraints.interval | constraints.integer_interval):
             low, high = bounds(base)

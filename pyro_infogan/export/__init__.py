@@ -5,8 +5,8 @@ is the extra ``export``; for the page, onnxruntime-web too, which npm fetches on
 """
 
 from .graphs import TOLERANCE, Graph, generator_graph, posterior_graph
-from .weights import load, read, save
 from .web import write_page
+from .weights import load, read, save
 from .write import Written, write
 
 __all__ = [

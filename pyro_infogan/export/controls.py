@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -88,9 +87,7 @@ def _options(element: Any, first: int) -> list[list[float]]:
     return rows[:, first // rows.shape[-1]].tolist()
 
 
-def _choice(
-    kind: str, label: str, at: list[int], options: list[list[float]]
-) -> dict[str, Any]:
+def _choice(kind: str, label: str, at: list[int], options: list[list[float]]) -> dict[str, Any]:
     alone = len(at) == 1
     named = [
         {"label": f"{values[0]:g}" if alone else str(index), "values": values}

@@ -104,8 +104,9 @@ def posterior_graph(gan: InfoGAN) -> tuple[Graph | None, dict[str, str]]:
     """Q: ``images`` (n, C, H, W) in [0, 1] to the parameters of each code's posterior.
 
     An output is named as ``slant.loc``, the code and what ``pyro-infogan infer`` calls the number;
-    of codes with a joint posterior, ``slant,width.loc``. A guide's codes may depend on earlier ones:
-    its graph takes the codes beside the images, and gives each code's posterior given those before.
+    of codes with a joint posterior, ``slant,width.loc``. A guide's codes may depend on earlier
+    ones: its graph takes the codes beside the images, and gives each code's posterior given those
+    before.
 
     Args:
         gan: a trained InfoGAN, which stays as it is.
@@ -160,7 +161,10 @@ def _graph(
             inputs = draw(n)
             got = session.run(None, {name: value.numpy() for name, value in inputs.items()})
             difference = max(
-                [difference, *map(_difference, map(torch.from_numpy, got), module(*inputs.values()))]
+                [
+                    difference,
+                    *map(_difference, map(torch.from_numpy, got), module(*inputs.values())),
+                ]
             )
     # A NaN makes the comparison false.
     if not difference <= TOLERANCE:
@@ -168,8 +172,8 @@ def _graph(
             f"{what} as ONNX",
             got=f"a difference of {difference:.2g} between ONNX Runtime and torch",
             expected=f"at most {TOLERANCE:g}",
-            fix="Check the networks for what depends on the batch, on chance or on float64; nothing "
-            "was written.",
+            fix="Check the networks for what depends on the batch, on chance or on float64; "
+            "nothing was written.",
         )
     names = tuple(value.name for value in session.get_inputs())
     return Graph(model, names, tuple(outputs), difference)
@@ -287,7 +291,10 @@ def _silence() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -73,7 +73,7 @@ def _numbers(posterior: Any) -> tuple[str, dict[str, Tensor]] | None:
     element = element_of(posterior)
     if isinstance(element, dist.TransformedDistribution):
         moments = _moments(element)
-        return moments and (type(element).__name__.strip("_"), moments)
+        return (type(element).__name__.strip("_"), moments) if moments else None
     if not element.arg_constraints and not isinstance(element, dist.MixtureSameFamily):
         return None
     family, numbers = parameters(element)

@@ -91,6 +91,6 @@ def _missing(path: Path, got: str) -> RunError:
         f"onnxruntime-web {VERSION}, which a web page needs",
         got=got,
         expected="npm with a way to its registry, once",
-        fix="Install Node.js, which brings npm, and try again; or run "
-        f"`npm pack onnxruntime-web@{VERSION}` where there is a network and put the file at {path}.",
+        fix="Install Node.js, which brings npm, and try again; or run `npm pack "
+        f"onnxruntime-web@{VERSION}` where there is a network and put the file at {path}.",
     )

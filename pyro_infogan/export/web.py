@@ -16,7 +16,6 @@ neither data nor WebAssembly, so those are scripts too, packed with gzip.
 import base64
 import gzip
 import html
-import importlib.resources
 import json
 from pathlib import Path
 from string import Template
@@ -75,8 +74,7 @@ def write_page(gan: InfoGAN, generator: Graph, folder: str | Path, title: str) -
 
 def _own(name: str) -> str:
     """A file of this package."""
-    part = importlib.resources.files(__package__).joinpath("page", *name.split("/"))
-    return part.read_text(encoding="utf-8")
+    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
 
 
 def _pack(path: Path, name: str, content: bytes) -> None:

@@ -119,5 +119,5 @@ def _checksum(declaration: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(declaration.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
