@@ -191,14 +191,16 @@ class Figures(Command):
     """run folder"""
     baseline: Path | None = None
     """run folder of a plain GAN, to draw in the bound's figure"""
+    animate: Literal["gif", "png"] | None = None
+    """also write each traversal as an animation, which goes there and back"""
     seed: int = 0
     """of noise and codes"""
 
     def __call__(self) -> None:
         """Write them.
 
-        bound.png, samples.png, calibration.png, filters.png, traverse-<code>.png and
-        factor-<name>.png.
+        bound.png, game.png, samples.png, calibration.png, filters.png, traverse-<code>.png and
+        factor-<name>.png; and animation-<code>.gif or .png where it is asked for.
         """
         from . import figures
         from .evaluation import against_truth, calibrate
@@ -215,16 +217,21 @@ class Figures(Command):
                 expected="a run folder",
                 fix="Train one with --plain-gan.",
             )
-        curves = figures.bound(run.metrics(), gan.entropies, lines)
+        metrics = list(run.metrics())
+        curves = figures.bound(metrics, gan.entropies, lines)
         figures.write(curves, run.folder / "bound.png")
+        figures.write(figures.game(metrics), run.folder / "game.png")
         figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
         calibration = figures.calibration(calibrate(gan, seed=self.seed))
         figures.write(calibration, run.folder / "calibration.png")
         if figures.first_convolution(gan):
             figures.write(figures.filters(gan), run.folder / "filters.png")
         for name, element, label in figures.traversals(gan):
-            figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
-            figures.write(figure, run.folder / f"traverse-{label}.png")
+            held: Any = {"element": element, "seed": self.seed, "clusters": clusters}
+            figures.write(figures.traverse(gan, name, **held), run.folder / f"traverse-{label}.png")
+            if self.animate:
+                moving = figures.animate(gan, name, **held)
+                moving.write(run.folder / f"animation-{label}.{self.animate}")
         for name, found in following.items():
             figure = figures.variation(gan, name, found, seed=self.seed)
             figures.write(figure, run.folder / f"factor-{name}.png")
