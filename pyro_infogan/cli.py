@@ -419,6 +419,51 @@ class Discover(Command):
 
 
 @dataclass(kw_only=True)
+class Report(Command):
+    """Show a run on one HTML page: declared, trained, measured, drawn."""
+
+    run: Positional[Path]
+    """run folder"""
+    data: Path | None = None
+    """files of the published set, where they are not where the run read them"""
+    draws: int = 10_000
+    """generated images for L_I and the calibration"""
+    seed: int = 0
+    """of those draws, and of the pictures' noise and codes"""
+    out: Path | None = None
+    """HTML file to write; report.html in the run folder by default"""
+
+    def __call__(self) -> None:
+        """Measure, and write the page."""
+        from .errors import checked_count
+        from .evaluation import evaluate
+        from .report import page
+        from .runs import write_text
+
+        checked_count("--draws", self.draws, least=2)
+        _check_seed(self.seed)
+        out = self.out or self.run / "report.html"
+        if out.is_dir():
+            raise DataError(
+                "--out", got=f"the folder {out}", expected="a file", fix="Name one: report.html."
+            )
+        run, gan = _load(self)
+        held_out = _images(run, train=False, path=self.data)
+        if self.data and held_out is None:
+            raise DataError(
+                "--data",
+                got=f"{self.data}, and a run that no experiment declared",
+                expected="a run of an experiment, which reads them",
+                fix="Leave it out; pyro-infogan discover takes any folder of images.",
+            )
+        print("measuring", flush=True)
+        measured = evaluate(gan, held_out, self.draws, self.seed)
+        print("drawing", flush=True)
+        write_text(out, page(run, gan, measured, self.seed))
+        print(out)
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -438,6 +483,7 @@ Commands = (
     | Annotated[Infer, subcommand("infer")]
     | Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Discover, subcommand("discover")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 
@@ -511,8 +557,11 @@ def _load(command: Any) -> tuple["Run", "InfoGAN"]:
     return Run(command.run), InfoGAN.load(command.run, usable_device(command.device))
 
 
-def _images(run: "Run", train: bool) -> Any:
-    """Images of a run's experiment, held out or not; none for a run that no experiment declared."""
+def _images(run: "Run", train: bool, path: Path | None = None) -> Any:
+    """Images of a run's experiment, held out or not; none for a run that no experiment declared.
+
+    They are read from where the run read them, if ``path`` says no other place.
+    """
     from .models import built_in, load_file
 
     kept = run.experiment_file()
@@ -520,7 +569,7 @@ def _images(run: "Run", train: bool) -> Any:
         experiment, _ = load_file(*kept)
     else:
         experiment = built_in().get(run.experiment() or "")
-    return experiment.images(train, run.data()) if experiment else None
+    return experiment.images(train, path or run.data()) if experiment else None
 
 
 def _folder(path: Path, gan: "InfoGAN", broken: list[DataError]) -> "ImageSet":

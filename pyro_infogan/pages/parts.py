@@ -100,8 +100,7 @@ def traversal(
         seed: of its noise and other codes.
         clusters: categories matched to labels, to order categories by.
     """
-    held = {"element": element, "rows": rows, "seed": seed}
-    figure = figures.traverse(gan, name, **held, clusters=clusters)
+    figure = figures.traverse(gan, name, element=element, rows=rows, seed=seed, clusters=clusters)
     ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     alt = (
         f"Generated images in {rows} rows, each with a noise of its own; {title} goes from "
