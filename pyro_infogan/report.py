@@ -1,8 +1,11 @@
 """A run as one HTML file: what was declared, how it trained, what was measured, and pictures."""
 
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from . import figures
 from .codes import label, names_of
@@ -30,14 +33,17 @@ __all__ = ["page"]
 
 _ROWS = 5
 """Of a traversal."""
-_MOVING = {"rows": 2, "columns": 8, "frames": 30}
-"""Of an animation: about 150 kB of digits."""
+_MOVING = {"rows": 1, "columns": 8, "frames": 24}
+"""Of an animation: 60 kB of digits, 180 of faces."""
 _PANELS = 4
 """Calibrations side by side."""
 
 # What moves is not for paper, nor for those who asked for less motion.
 _STYLE = """@media print, (prefers-reduced-motion: reduce) { .moving { display: none; } }
-td.what { overflow-wrap: anywhere; }"""
+figure.curves img { max-width: min(42rem, 100%); }
+table.settings { font-size: .875rem; }
+table.settings th { font-weight: 400; color: var(--soft); }
+table.settings th, table.settings td { padding: .15rem .7rem; overflow-wrap: anywhere; }"""
 
 Metrics = list[dict[str, Any]]
 
@@ -95,8 +101,6 @@ def _facts(run: Run, record: Mapping[str, Any], measured: Report) -> dict[str, o
         facts["trained on"] = f"{count:,} images {shape} of {kind}, checksum (CRC-32) {checksum}"
     if "command" in record:
         facts["command"] = shlex.join(record["command"])
-    if "machine" in record:
-        facts["machine"] = record["machine"]
     facts["measured on"] = f"{measured.draws:,} generated images"
     if measured.images:
         facts["measured on"] = f"{facts['measured on']}, {measured.images:,} held-out ones"
@@ -107,7 +111,7 @@ def _sentences(gan: InfoGAN, measured: Report) -> Iterable[str]:
     yield from carried(gan, measured.information)
     for name, found in measured.clustering.items():
         yield (
-            f"<strong>{escaped(name)}</strong> puts {found.accuracy:.2%} of the held-out images "
+            f"<strong>{escaped(name)}</strong> puts {found.accuracy:.1%} of the held-out images "
             "into the category of their label, under the best matching of one to one."
         )
     for factor, found in measured.following.items():
@@ -152,12 +156,14 @@ def _training(gan: InfoGAN, metrics: Metrics) -> str:
             drawing(figures.bound(metrics, gan.entropies)),
             f"Curves over {last['step']} steps: {ends}.",
             "L_I of each code in training, beside H(c), dotted.",
+            "made curves",
         ),
         _figure(
             drawing(figures.game(metrics)),
             game,
             "Losses of both players, and the probability that D gives real and generated images of "
             "being real: where it cannot tell them apart, both are ½.",
+            "made curves",
         ),
     )
 
@@ -211,21 +217,24 @@ def _calibration(found: Mapping[str, Calibration]) -> str:
         f'<tr><th scope="row">{escaped(name)}</th><td>{escaped(each)}</td></tr>'
         for name, each in found.items()
     )
-    items = list(found.items())
-    parts = [dict(items[start : start + _PANELS]) for start in range(0, len(items), _PANELS)]
+    count = math.ceil(len(found) / _PANELS)
+    names = [part.tolist() for part in np.array_split(list(found), count)]
     pictures = [
         _figure(
-            drawing(figures.calibration(part)),
+            drawing(figures.calibration({name: found[name] for name in part})),
             f"Ranks or confidences of {', '.join(part)}, and how often Q was right; the table "
             "beneath says it in numbers.",
-            "Above: where the true code stood among draws of Q, or Q’s confidence. Below: how "
-            "often Q was right, against how often it said so. A calibrated Q lies in the grey "
-            "bands.",
+            escaped(", ".join(part)),
         )
-        for part in parts
+        for part in names
     ]
+    said = (
+        "<p>Above: where the true codes of generated images stood among draws of Q, or Q’s "
+        "confidence. Below: how often Q was right, against how often it said so. A calibrated Q "
+        "lies in the grey bands.</p>"
+    )
     table = f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
-    return _section("calibration", "Calibration of Q", *pictures, table)
+    return _section("calibration", "Calibration of Q", said, *pictures, table)
 
 
 def _labels(measured: Report) -> str:
@@ -264,7 +273,8 @@ def _factors(gan: InfoGAN, measured: Report, seed: int) -> str:
         for factor, found in measured.following.items()
         if found.code in listed
     ]
-    return _section("factors", "Codes and known factors", table, *pictures)
+    shown = f'<div class="pair">{"".join(pictures)}</div>'
+    return _section("factors", "Codes and known factors", table, shown)
 
 
 def _settings(record: Mapping[str, Any]) -> str:
@@ -272,10 +282,13 @@ def _settings(record: Mapping[str, Any]) -> str:
     if not record:
         return _section("settings", "Settings", "<p>The run keeps no record.</p>")
     rows = "".join(
-        f'<tr><th scope="row">{escaped(key)}</th><td class="what">{escaped(value)}</td></tr>'
-        for key, value in _flat(record)
+        f'<tr><th scope="row">{escaped(key)}</th><td>{escaped(value)}</td></tr>'
+        for key, value in _flat({**record, "command": shlex.join(record.get("command", []))})
     )
-    table = f"<table><caption>What run.json says</caption><tbody>{rows}</tbody></table>"
+    table = (
+        '<table class="settings"><caption>What run.json says</caption>'
+        f"<tbody>{rows}</tbody></table>"
+    )
     return _section("settings", "Settings and versions", f'<div class="scroll">{table}</div>')
 
 
