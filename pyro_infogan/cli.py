@@ -60,6 +60,8 @@ class Train(Command):
     """as many labels of each class, rather than drawn evenly"""
     save_every: int = 1_000
     """steps between checkpoints"""
+    tensorboard: bool = False
+    """also write metrics and pictures for TensorBoard into the run folder"""
     plain_gan: bool = False
     """Figure 1's baseline: Q is fitted beside a plain GAN, which never feels it"""
 
@@ -67,6 +69,7 @@ class Train(Command):
         """Build the experiment's InfoGAN from the seed, and train it."""
         import torch
 
+        from .callbacks import TensorBoard
         from .devices import usable_device
         from .inference import PLAIN_GAN
         from .infogan import InfoGAN
@@ -79,6 +82,7 @@ class Train(Command):
         labelled = str(self.labelled) if self.labelled is not None else None
         parts = (name, self.variation, labelled, "plain" if self.plain_gan else None)
         out = self.out or Path("runs") / "-".join(filter(None, parts))
+        callbacks = [TensorBoard(out / "tensorboard")] if self.tensorboard else []
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
         print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
@@ -96,6 +100,7 @@ class Train(Command):
             rates=experiment.rates,
             resume=self.resume,
             save_every=self.save_every,
+            callbacks=callbacks,
             experiment=name,
             experiment_file=file,
             experiment_data=self.data.absolute() if self.data else None,
