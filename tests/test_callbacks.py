@@ -10,6 +10,7 @@ from pyro_infogan import InfoGAN, families
 from pyro_infogan.callbacks import TensorBoard
 from pyro_infogan.errors import DataError, RunError
 from pyro_infogan.runs import Run
+from tests.test_cli import EXPERIMENT, call
 from tests.test_training import build, fit, same
 
 
@@ -190,6 +191,14 @@ def test_tensorboard_disturbs_nothing(images, tmp_path):
     fit(quiet, images, steps=20)
     fit(watched, images, steps=20, callbacks=[TensorBoard(tmp_path, images_every=10)])
     assert same(quiet, watched)
+
+
+def test_the_command_line_writes_beside_the_run(tmp_path):
+    file, run = tmp_path / "own.py", tmp_path / "run"
+    file.write_text(EXPERIMENT)
+    assert call("train", file, "--out", run, "--tensorboard", "--device", "cpu") == 0
+    lines = [(line["step"], line["loss_g"]) for line in Run(run).metrics()]
+    assert scalars(read(run / "tensorboard"), "loss_g") == approximately(lines)
 
 
 def test_a_folder_that_cannot_be_written_to(gan, tmp_path):
