@@ -78,9 +78,9 @@ def test_callbacks_disturb_nothing(images, tmp_path):
     # Stopped between lines, and resumed.
     fit(meddled, images, steps=17, out=tmp_path, callbacks=[Meddling()])
     again, heard = build(seed=99), Meddling()
-    fit(again, images, steps=25, out=tmp_path, resume=True, callbacks=[heard])
+    given = fit(again, images, steps=25, out=tmp_path, resume=True, callbacks=[heard])
     assert same(quiet, again)
-    assert untimed(lines) == untimed(Run(tmp_path).metrics())
+    assert untimed(lines) == untimed(given) == untimed(Run(tmp_path).metrics())
     assert [line["step"] for line in heard.lines] == [20, 25]
 
 
