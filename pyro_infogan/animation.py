@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ def animate(
     """
     for what, count, least in (("rows", rows, 1), ("columns", columns, 1), ("frames", frames, 2)):
         checked_count(what, count, least=least)
-    fixed = {"element": element, "clusters": clusters}
+    fixed: Any = {"element": element, "clusters": clusters}
     values, _ = values_of(gan, name, span=span, count=2, **fixed)
     order = list(range(len(values)))
     discrete = gan.prior.is_discrete(name)

@@ -51,8 +51,9 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
     Raises:
         DataError: otherwise.
     """
-    found = tuple(callbacks) if isinstance(callbacks, Iterable) else (None,)
-    if any(isinstance(each, type) or not callable(getattr(each, "on_log", None)) for each in found):
+    several = isinstance(callbacks, Iterable)
+    found = tuple(callbacks) if several else ()
+    if not several or not all(map(_is_callback, found)):
         raise DataError(
             "callbacks",
             got=repr(callbacks),
@@ -60,6 +61,10 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
             fix="Write callbacks=[TensorBoard(folder)].",
         )
     return found
+
+
+def _is_callback(each: object) -> bool:
+    return callable(getattr(each, "on_log", None)) and not isinstance(each, type)
 
 
 def notify(
@@ -107,7 +112,7 @@ class TensorBoard:
         """Write a line, and pictures where it is time."""
         try:
             if self._writer is None or step <= self._seen:
-                self._begin(step, gan)
+                self._writer = self._begin(step, gan)
             for name, value in {**self._entropies, **metrics, **_joint(gan, metrics)}.items():
                 if name != "step":
                     self._writer.add_scalar(name, value, step)
@@ -125,16 +130,17 @@ class TensorBoard:
                 fix="Free space, then go on with --resume.",
             ) from error
 
-    def _begin(self, step: int, gan: InfoGAN) -> None:
-        """Open a file that replaces what an earlier one says of this step and those after it."""
+    def _begin(self, step: int, gan: InfoGAN) -> Any:
+        """A writer to a new file, which replaces what earlier ones say from this step on."""
         if self._writer is not None:
             self._writer.close()
-        self._writer = self._new_writer(str(self.folder), purge_step=step)
-        self._writer.add_custom_scalars(_charts(gan))
+        writer = self._new_writer(str(self.folder), purge_step=step)
+        writer.add_custom_scalars(_charts(gan))
         self._entropies = {f"entropy/{label(key)}": nats for key, nats in gan.entropies.items()}
         self._seen = step - 1
         with seeded(self.seed, gan.device):
             self._fixed = gan.draw(64)
+        return writer
 
     def _draw(self, step: int, gan: InfoGAN) -> None:
         noise, codes = self._fixed

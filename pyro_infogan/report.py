@@ -33,7 +33,7 @@ __all__ = ["page"]
 
 _ROWS = 5
 """Of a traversal."""
-_MOVING = {"rows": 1, "columns": 8, "frames": 24}
+_MOVING: Mapping[str, Any] = {"rows": 1, "columns": 8, "frames": 24}
 """Of an animation: 60 kB of digits, 180 of faces."""
 _PANELS = 4
 """Calibrations side by side."""
@@ -200,7 +200,7 @@ def _traversal(
     still = traversal(gan, own, name, element, _ROWS, seed, measured.clustering)
     if gan.prior.is_discrete(name):
         return heading + still
-    held = {"element": element, "seed": seed, "clusters": measured.clustering}
+    held: Any = {"element": element, "seed": seed, "clusters": measured.clustering}
     moving = figures.animate(gan, name, **held, **_MOVING)
     beside = _figure(
         uri(moving.encoded(".png"), "png"),
@@ -258,8 +258,8 @@ def _factors(gan: InfoGAN, measured: Report, seed: int) -> str:
     }
     table = heat(
         "How much each code (columns) agrees with each known factor of the held-out images: "
-        "Spearman’s or the circular rank correlation, or the normalised mutual information where "
-        "there are kinds. The best of each row is framed.",
+        "Spearman’s or the circular rank correlation, or where there are kinds the mutual "
+        "information as a share of the factor’s entropy (NMI). The best of each row is framed.",
         titles,
         rows,
     )
