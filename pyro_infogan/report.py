@@ -54,7 +54,7 @@ def page(run: Run, gan: InfoGAN, measured: Report, seed: int = 0) -> str:
     Args:
         run: the run's folder.
         gan: what was trained there.
-        measured: from :func:`~pyro_infogan.evaluation.evaluate`.
+        measured: from :func:`~pyro_infogan.evaluate`.
         seed: of the pictures' noise and codes; the caller's random state is left as it was.
 
     Raises:
