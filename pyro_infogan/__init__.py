@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, discovery, export, figures, inversion
+    from . import callbacks, datasets, discovery, export, figures, inversion
     from .errors import InfoGANError
     from .evaluation import evaluate
     from .inference import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .training import train
 
 _HOMES = {
+    "callbacks": ".callbacks",
     "datasets": ".datasets",
     "discovery": ".discovery",
     "export": ".export",
@@ -62,6 +63,7 @@ __all__ = [
     "PriorTerms",
     "Rates",
     "Strokes",
+    "callbacks",
     "datasets",
     "discovery",
     "evaluate",

@@ -60,6 +60,8 @@ class Train(Command):
     """as many labels of each class, rather than drawn evenly"""
     save_every: int = 1_000
     """steps between checkpoints"""
+    tensorboard: bool = False
+    """also write metrics and pictures for TensorBoard into the run folder"""
     plain_gan: bool = False
     """Figure 1's baseline: Q is fitted beside a plain GAN, which never feels it"""
 
@@ -67,6 +69,7 @@ class Train(Command):
         """Build the experiment's InfoGAN from the seed, and train it."""
         import torch
 
+        from .callbacks import TensorBoard
         from .devices import usable_device
         from .inference import PLAIN_GAN
         from .infogan import InfoGAN
@@ -79,6 +82,7 @@ class Train(Command):
         labelled = str(self.labelled) if self.labelled is not None else None
         parts = (name, self.variation, labelled, "plain" if self.plain_gan else None)
         out = self.out or Path("runs") / "-".join(filter(None, parts))
+        callbacks = [TensorBoard(out / "tensorboard")] if self.tensorboard else []
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
         print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
@@ -96,6 +100,7 @@ class Train(Command):
             rates=experiment.rates,
             resume=self.resume,
             save_every=self.save_every,
+            callbacks=callbacks,
             experiment=name,
             experiment_file=file,
             experiment_data=self.data.absolute() if self.data else None,
@@ -191,14 +196,16 @@ class Figures(Command):
     """run folder"""
     baseline: Path | None = None
     """run folder of a plain GAN, to draw in the bound's figure"""
+    animate: Literal["gif", "png"] | None = None
+    """also write each traversal as an animation, which goes there and back"""
     seed: int = 0
     """of noise and codes"""
 
     def __call__(self) -> None:
         """Write them.
 
-        bound.png, samples.png, calibration.png, filters.png, traverse-<code>.png and
-        factor-<name>.png.
+        bound.png, game.png, samples.png, calibration.png, filters.png, traverse-<code>.png and
+        factor-<name>.png; and animation-<code>.gif or .png where it is asked for.
         """
         from . import figures
         from .evaluation import against_truth, calibrate
@@ -215,16 +222,21 @@ class Figures(Command):
                 expected="a run folder",
                 fix="Train one with --plain-gan.",
             )
-        curves = figures.bound(run.metrics(), gan.entropies, lines)
+        metrics = list(run.metrics())
+        curves = figures.bound(metrics, gan.entropies, lines)
         figures.write(curves, run.folder / "bound.png")
+        figures.write(figures.game(metrics), run.folder / "game.png")
         figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
         calibration = figures.calibration(calibrate(gan, seed=self.seed))
         figures.write(calibration, run.folder / "calibration.png")
         if figures.first_convolution(gan):
             figures.write(figures.filters(gan), run.folder / "filters.png")
         for name, element, label in figures.traversals(gan):
-            figure = figures.traverse(gan, name, element=element, seed=self.seed, clusters=clusters)
-            figures.write(figure, run.folder / f"traverse-{label}.png")
+            held: Any = {"element": element, "seed": self.seed, "clusters": clusters}
+            figures.write(figures.traverse(gan, name, **held), run.folder / f"traverse-{label}.png")
+            if self.animate:
+                moving = figures.animate(gan, name, **held)
+                moving.write(run.folder / f"animation-{label}.{self.animate}")
         for name, found in following.items():
             figure = figures.variation(gan, name, found, seed=self.seed)
             figures.write(figure, run.folder / f"factor-{name}.png")
@@ -441,6 +453,51 @@ class Export(Command):
 
 
 @dataclass(kw_only=True)
+class Report(Command):
+    """Show a run on one HTML page: declared, trained, measured, drawn."""
+
+    run: Positional[Path]
+    """run folder"""
+    data: Path | None = None
+    """files of the published set, where they are not where the run read them"""
+    draws: int = 10_000
+    """generated images for L_I and the calibration"""
+    seed: int = 0
+    """of those draws, and of the pictures' noise and codes"""
+    out: Path | None = None
+    """HTML file to write; report.html in the run folder by default"""
+
+    def __call__(self) -> None:
+        """Measure, and write the page."""
+        from .errors import checked_count
+        from .evaluation import evaluate
+        from .report import page
+        from .runs import write_text
+
+        checked_count("--draws", self.draws, least=2)
+        _check_seed(self.seed)
+        out = self.out or self.run / "report.html"
+        if out.is_dir():
+            raise DataError(
+                "--out", got=f"the folder {out}", expected="a file", fix="Name one: report.html."
+            )
+        run, gan = _load(self)
+        held_out = _images(run, train=False, path=self.data)
+        if self.data and held_out is None:
+            raise DataError(
+                "--data",
+                got=f"{self.data}, and a run that no experiment declared",
+                expected="a run of an experiment, which reads them",
+                fix="Leave it out; pyro-infogan discover takes any folder of images.",
+            )
+        print("measuring", flush=True)
+        measured = evaluate(gan, held_out, self.draws, self.seed)
+        print("drawing", flush=True)
+        write_text(out, page(run, gan, measured, self.seed))
+        print(out)
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -461,6 +518,7 @@ Commands = (
     | Annotated[Reconstruct, subcommand("reconstruct")]
     | Annotated[Discover, subcommand("discover")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 
@@ -534,8 +592,11 @@ def _load(command: Any) -> tuple["Run", "InfoGAN"]:
     return Run(command.run), InfoGAN.load(command.run, usable_device(command.device))
 
 
-def _images(run: "Run", train: bool) -> Any:
-    """Images of a run's experiment, held out or not; none for a run that no experiment declared."""
+def _images(run: "Run", train: bool, path: Path | None = None) -> Any:
+    """Images of a run's experiment, held out or not; none for a run that no experiment declared.
+
+    They are read from where the run read them, if ``path`` says no other place.
+    """
     from .models import built_in, load_file
 
     kept = run.experiment_file()
@@ -543,7 +604,7 @@ def _images(run: "Run", train: bool) -> Any:
         experiment, _ = load_file(*kept)
     else:
         experiment = built_in().get(run.experiment() or "")
-    return experiment.images(train, run.data()) if experiment else None
+    return experiment.images(train, path or run.data()) if experiment else None
 
 
 def _folder(path: Path, gan: "InfoGAN", broken: list[DataError]) -> "ImageSet":

@@ -1,30 +1,37 @@
-"""The paper's figures, of any declaration. Each function gives a matplotlib Figure."""
+"""The paper's figures, of any declaration, and those beside them.
+
+Each function gives a matplotlib Figure, but :func:`animate`, which gives an Animation.
+"""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyro.distributions as dist
 import scipy.stats
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .codes import Key, element_of, is_angle, label, unit
+from .animation import animate
+from .codes import Key, label, unit
 from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering, Following, Responses
+from .images import sheet
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
+from .traversal import is_single, traversals, traversed, values_of
 
 __all__ = [
+    "animate",
     "bound",
     "calibration",
     "confusion",
     "filters",
     "first_convolution",
+    "game",
     "guided",
     "samples",
     "sheet",
@@ -40,21 +47,6 @@ _BAND = {"color": "0.85", "lw": 0}
 
 def _new(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
-def sheet(images: Tensor, columns: int) -> np.ndarray:
-    """Images (n, C, H, W) as one array (rows, columns[, 3]), a thin white line around each.
-
-    One channel is shown grey, three in colour; of any other number the first is shown. Places that
-    the last row leaves over are white.
-    """
-    missing = -len(images) % columns
-    images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
-    padded = torch.nn.functional.pad(images.cpu(), (1, 1, 1, 1), value=1.0)
-    n, channels, height, width = padded.shape
-    grid = padded.unflatten(0, (n // columns, columns)).permute(0, 3, 1, 4, 2)
-    whole = grid.reshape(n // columns * height, columns * width, channels).numpy()
-    return whole if channels == 3 else whole[..., 0]
 
 
 def _show(axes: Any, picture: np.ndarray) -> None:
@@ -79,10 +71,8 @@ def bound(
     Raises:
         DataError: for no metrics, or those of other codes.
     """
-    runs = [list(metrics), list(baseline)]
+    runs = [_lines(metrics), list(baseline)]
     named = {label(key): entropy for key, entropy in entropies.items()}
-    if not runs[0]:
-        raise DataError("metrics", got="no lines", expected="a run's metrics", fix="Train first.")
     for lines in filter(None, runs):
         missing = [name for name in named if f"info/{name}" not in lines[0]]
         if missing:
@@ -114,6 +104,43 @@ def bound(
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False, fontsize="small")
     return figure
+
+
+def game(metrics: Iterable[Mapping[str, float]]) -> Figure:
+    """Losses of both players, and what D makes of real and generated images, over the steps.
+
+    Where D cannot tell them apart its probabilities meet at ½.
+
+    Args:
+        metrics: lines of ``metrics.jsonl``, or what ``train`` returned.
+
+    Raises:
+        DataError: for no metrics.
+    """
+    lines = _lines(metrics)
+    steps = [line["step"] for line in lines]
+    figure = _new(7.6, 2.8)
+    panels = {
+        "loss": {"loss_d": "discriminator", "loss_g": "generator"},
+        "probability of being real": {"d_real": "$D$(real)", "d_fake": "$D$(fake)"},
+    }
+    for axes, (said, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for name, text in curves.items():
+            axes.plot(steps, [line[name] for line in lines], lw=1.2, label=text)
+        axes.set_xlabel("step")
+        axes.set_ylabel(said)
+        axes.set_xlim(left=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize="small")
+    figure.axes[1].set_ylim(0, 1)
+    return figure
+
+
+def _lines(metrics: Iterable[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    lines = list(metrics)
+    if not lines:
+        raise DataError("metrics", got="no lines", expected="a run's metrics", fix="Train first.")
+    return lines
 
 
 def write(figure: Figure, path: Path) -> None:
@@ -163,30 +190,17 @@ def traverse(
         DataError: for a vector of one-hot codes or counts without end, or an element that is not
             there.
     """
-    check_names("figures.traverse", [name], gan.prior.sites)
-    clusters = clusters or {}
-    values, ticks = _values(gan, name, element, span, columns, clusters)
+    values, ticks = values_of(
+        gan, name, element=element, span=span, count=columns, clusters=clusters
+    )
     columns = len(values)
-    with seeded(seed, gan.device):
-        noise, codes = gan.draw(rows)
-        for other in gan.prior.sites:
-            if other != name and _enumerable(gan, other):
-                support, _ = _values(gan, other, 0, None, 0, clusters)
-                codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
-        codes = {other: value.repeat_interleave(columns, 0) for other, value in codes.items()}
-        swept = values.repeat(rows, *[1] * (values.dim() - 1))
-        if _single(gan, name):
-            codes[name] = swept
-        else:
-            codes[name].flatten(1)[:, element] = swept
-        images = gan.generate(rows * columns, codes, noise.repeat_interleave(columns, 0))
-
+    images = traversed(gan, name, values, element=element, rows=rows, seed=seed, clusters=clusters)
     figure = _new(0.45 * columns, 0.45 * rows + 0.45)
     axes = figure.subplots()
     _show(axes, sheet(images, columns))
     step = gan.image_shape[2] + 2
     axes.set_xticks([step * (column + 0.5) for column in range(columns)], ticks, fontsize=7)
-    axes.set_xlabel(name if _single(gan, name) else f"{name}[{element}]")
+    axes.set_xlabel(name if is_single(gan, name) else f"{name}[{element}]")
     return figure
 
 
@@ -213,18 +227,6 @@ def variation(gan: InfoGAN, factor: str, found: Following, rows: int = 5, seed: 
     figure = traverse(gan, found.code, element=found.element, span=span, rows=rows, seed=seed)
     figure.axes[0].set_title(f"{factor}: {found.measure} {found.value:.2f}", fontsize="medium")
     return figure
-
-
-def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
-    """Every (code, element) that can be traversed, with a label for file names."""
-    listed = []
-    for name, prior in gan.prior.sites.items():
-        if _single(gan, name):
-            listed.append((name, 0, name))
-        elif not (gan.prior.is_discrete(name) and element_of(prior).event_shape):
-            count = prior.event_shape.numel()
-            listed += [(name, element, f"{name}-{element}") for element in range(count)]
-    return listed
 
 
 def confusion(clustering: Clustering, name: str) -> Figure:
@@ -380,60 +382,3 @@ def _reliability(axes: Any, found: Calibration) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("level of Q's interval" if found.statistic == "rank" else "confidence")
-
-
-def _enumerable(gan: InfoGAN, name: str) -> bool:
-    """Whether a code takes one of a few categories, and is no vector of such."""
-    prior = gan.prior.sites[name]
-    vector = isinstance(prior, dist.Independent) and prior.event_shape
-    return gan.prior.is_discrete(name) and prior.has_enumerate_support and not vector
-
-
-def _values(
-    gan: InfoGAN,
-    name: str,
-    element: int,
-    span: tuple[float, float] | None,
-    columns: int,
-    clusters: Mapping[str, Clustering],
-) -> tuple[Tensor, Sequence[str]]:
-    """The values a code steps through, and how to label them."""
-    prior = gan.prior.sites[name]
-    if _enumerable(gan, name):
-        support = prior.enumerate_support()
-        if name not in clusters:
-            return support, [str(index) for index in range(len(support))]
-        order = clusters[name].order
-        matched = [clusters[name].matching[category] for category in order]
-        labels = ["–" if label is None else str(label) for label in matched]
-        return support[torch.tensor(order, device=support.device)], labels
-    count = prior.event_shape.numel()
-    if not 0 <= element < count:
-        raise DataError(
-            f"element of code {name!r}",
-            got=element,
-            expected=f"0 to {count - 1}",
-            fix="Choose one it has.",
-        )
-    base: Any = element_of(prior)
-    if gan.prior.is_discrete(name):
-        if not base.has_enumerate_support or base.event_shape:
-            raise DataError(
-                f"code {name!r}",
-                got=f"a vector of {type(base).__name__}",
-                expected="a code whose elements are single categories or numbers",
-                fix="Generate it with values of your own: gan.generate(n, codes={...}).",
-            )
-        support = base.enumerate_support().flatten(1)[:, element]
-        return support, [f"{value:g}" for value in support.tolist()]
-    centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
-    # An angle has no outside: once around is all of it.
-    reach = scale if is_angle(prior) else 2 * scale
-    low, high = span or ((centre - reach).item(), (centre + reach).item())
-    values = torch.linspace(low, high, columns, device=gan.device)
-    return values, [f"{value:.3g}" for value in values.tolist()]
-
-
-def _single(gan: InfoGAN, name: str) -> bool:
-    """Whether a code is swept as a whole, not element by element."""
-    return _enumerable(gan, name) or not gan.prior.sites[name].event_shape

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import DataError
 
-__all__ = ["checked_images", "scaled"]
+__all__ = ["checked_images", "scaled", "sheet"]
 
 _CHUNK = 10_000
 
@@ -59,3 +61,18 @@ def checked_images(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
 def scaled(images: Tensor) -> Tensor:
     """Float32 images in [0, 1] from uint8 or float ones."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def sheet(images: Tensor, columns: int) -> np.ndarray:
+    """Images (n, C, H, W) as one array (rows, columns[, 3]), a thin white line around each.
+
+    One channel is shown grey, three in colour; of any other number the first is shown. Places that
+    the last row leaves over are white.
+    """
+    missing = -len(images) % columns
+    images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
+    padded = F.pad(images.cpu(), (1, 1, 1, 1), value=1.0)
+    n, channels, height, width = padded.shape
+    grid = padded.unflatten(0, (n // columns, columns)).permute(0, 3, 1, 4, 2)
+    whole = grid.reshape(n // columns * height, columns * width, channels).numpy()
+    return whole if channels == 3 else whole[..., 0]

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .callbacks import Callback, checked_callbacks, notify
 from .datasets import ImageSet
 from .descriptions import matches
 from .devices import fast_precision, keep_memory, usable_device
@@ -76,6 +77,7 @@ def train(
     precision: torch.dtype | None = None,
     resume: bool = False,
     save_every: int = SAVE_EVERY,
+    callbacks: Iterable[Callback] = (),
     experiment: str | None = None,
     experiment_file: Path | None = None,
     experiment_data: Path | None = None,
@@ -112,6 +114,8 @@ def train(
             Weights, scores and losses are float32.
         resume: go on from the run folder's newest good checkpoint, where there is one.
         save_every: steps between checkpoints; there is one after the last step too.
+        callbacks: told of each line of metrics: see :class:`~pyro_infogan.callbacks.Callback`. What
+            they do changes nothing of the run; an exception of theirs ends it, after saving.
         experiment: name of the experiment that declared this, for ``run.json``.
         experiment_file: the user's file that declared it, of which the run keeps a copy.
         experiment_data: where its images were read from, for ``run.json``.
@@ -137,6 +141,7 @@ def train(
     )
     observed = checked_labels(gan.prior, labels or {}, len(images))
     _check_counts(steps, batch_size, seed, save_every, len(images))
+    callbacks = checked_callbacks(callbacks)
     device = usable_device(device)
     keep_memory()
     run = Run(out) if out is not None else None
@@ -203,6 +208,13 @@ def train(
                 line = log.write(done)
                 bar.set_postfix_str(_spoken(line))
                 watch.see(line)
+                try:
+                    notify(callbacks, done, line, gan)
+                except Exception:
+                    # What was learned is not a callback's to lose.
+                    if run:
+                        run.save(done, _state(gan, step, log))
+                    raise
             if done % LOOK_EVERY == 0:
                 watch.look()
             saved = run.save(done, _state(gan, step, log)) if run and saving else None

@@ -95,10 +95,13 @@ def test_evaluate(trained, capsys):
 
 
 def test_figures(trained):
-    assert call("figures", trained, "--baseline", trained) == 0
-    names = {path.name for path in trained.glob("*.png")}
+    assert call("figures", trained, "--baseline", trained, "--animate", "gif") == 0
+    names = {path.name for path in (*trained.glob("*.png"), *trained.glob("*.gif"))}
     assert {
+        "animation-digit.gif",
+        "animation-style-1.gif",
         "bound.png",
+        "game.png",
         "calibration.png",
         "samples.png",
         "traverse-digit.png",

@@ -1,8 +1,11 @@
+import math
+
 import matplotlib.image
 import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from PIL import Image
 
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.errors import DataError, DeclarationError
@@ -31,6 +34,15 @@ def test_bound_draws_what_was_logged():
         figures.bound([], {"digit": 1.0})
     with pytest.raises(DataError, match="colour"):
         figures.bound(LINES, {"digit": 1.0, "colour": 1.0})
+
+
+def test_the_game_draws_both_players():
+    lines = [{"step": s, "loss_d": 1.3, "loss_g": s, "d_real": 0.6, "d_fake": 0.4} for s in (1, 2)]
+    losses, probabilities = figures.game(lines).axes
+    assert [line.get_ydata().tolist() for line in losses.lines] == [[1.3, 1.3], [1, 2]]
+    assert [line.get_ydata().tolist() for line in probabilities.lines] == [[0.6, 0.6], [0.4, 0.4]]
+    with pytest.raises(DataError, match="Train first"):
+        figures.game([])
 
 
 def test_sheet_puts_images_in_their_place():
@@ -125,3 +137,69 @@ def test_figures_leave_the_callers_random_state(gan):
     figures.traverse(gan, "digit", rows=2)
     evaluate(gan, draws=4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def frames_of(path):
+    """Every frame of an animation as an array, and how long each is shown in milliseconds."""
+    with Image.open(path) as picture:
+        found = []
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            found.append((np.asarray(picture.convert("L")), picture.info["duration"]))
+        assert picture.info["loop"] == 0
+    return [frame for frame, _ in found], {round(duration) for _, duration in found}
+
+
+@pytest.mark.parametrize("name", ["slant.gif", "slant.png", "slant.APNG"])
+def test_an_animation_goes_there_and_back(name, gan, tmp_path):
+    moving = figures.animate(gan, "slant", rows=1, columns=2, frames=8, span=(-1.0, 1.0))
+    moving.write(tmp_path / name)
+    frames, durations = frames_of(tmp_path / name)
+    assert durations == {80}
+    assert len(frames) == 8
+    for place in range(1, 8):
+        np.testing.assert_array_equal(frames[place], frames[8 - place])
+    assert not np.array_equal(frames[0], frames[4])
+    # The middle is the middle of the span, with the noise of a traversal.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        noise, codes = gan.draw(2)
+    codes |= {"digit": torch.arange(2), "slant": torch.zeros(2)}
+    sheet = figures.sheet(gan.generate(2, codes, noise), 2)
+    # Enlarged six times, since eight pixels are too few to see.
+    assert frames[2].shape == (60, 120)
+    np.testing.assert_allclose(frames[2][::6, ::6], sheet * 255, atol=1)
+
+
+def test_an_angle_turns_once_around_and_categories_follow_each_other():
+    codes = {"angle": dist.VonMises(0.0, 1.0), "kind": dist.Categorical(torch.ones(3))}
+    gan = InfoGAN(codes, (3, 8, 8), noise=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        noise, drawn = gan.draw(1)
+    held = {"rows": 1, "columns": 1}
+    turning = figures.animate(gan, "angle", frames=4, **held)
+    angles = torch.tensor([-1.0, -0.5, 0.0, 0.5]) * math.pi
+    stepping = figures.animate(gan, "kind", **held)
+    assert (len(stepping.frames), stepping.milliseconds) == (3, 600)
+    for moving, name, values in (
+        (turning, "angle", angles),
+        (stepping, "kind", torch.arange(3)),
+    ):
+        others = {"kind": torch.tensor([0])} if name == "angle" else {}
+        for frame, value in zip(moving.frames, values, strict=True):
+            image = gan.generate(1, drawn | others | {name: value[None]}, noise)
+            assert frame.shape == (60, 60, 3)
+            np.testing.assert_allclose(frame[::6, ::6], figures.sheet(image, 1) * 255, atol=1)
+
+
+def test_bad_animations(gan, tmp_path):
+    with pytest.raises(DeclarationError, match="'slnat'"):
+        figures.animate(gan, "slnat")
+    for arguments in ({"frames": 1}, {"rows": 0}, {"element": 2}):
+        with pytest.raises(DataError):
+            figures.animate(gan, "style", **arguments)
+    moving = figures.animate(gan, "slant", rows=1, columns=1, frames=2)
+    with pytest.raises(DataError, match=r"'.webp'.*one of .gif"):
+        moving.write(tmp_path / "slant.webp")
+    assert list(tmp_path.iterdir()) == []

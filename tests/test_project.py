@@ -1,6 +1,7 @@
 """The project itself: who imports whom, what is public, and that its examples run."""
 
 import ast
+import csv
 import importlib
 import runpy
 import subprocess
@@ -31,13 +32,19 @@ ALLOWED = {
     # Experiment files declare with codes, objectives and data.
     "models": LEAVES | {"codes", "inference", "datasets"},
     "infogan": CORE | {"runs", "inference", "models"},
+    "traversal": CORE | {"infogan"},
+    "animation": CORE | {"runs", "infogan", "traversal"},
     "watch": CORE | {"infogan"},
-    "training": CORE | {"runs", "inference", "infogan", "datasets", "watch"},
+    "callbacks": CORE | {"infogan", "traversal"},
+    "training": CORE | {"runs", "inference", "infogan", "datasets", "watch", "callbacks"},
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
-    "figures": CORE | {"runs", "infogan", "evaluation"},
     "export": CORE | {"runs", "inference", "infogan", "datasets"},
-    "discovery": CORE | {"runs", "inference", "infogan", "datasets", "evaluation", "figures"},
+    "figures": CORE | {"runs", "infogan", "evaluation", "traversal", "animation"},
+    "pages": CORE | {"inference", "infogan", "evaluation", "figures"},
+    "discovery": CORE
+    | {"runs", "inference", "infogan", "datasets", "evaluation", "traversal", "pages"},
+    "report": CORE | {"runs", "infogan", "evaluation", "figures", "traversal", "pages"},
 }
 
 
@@ -136,6 +143,13 @@ def run_rendered_sets(tmp_path):
     runpy.run_path(str(EXAMPLES / "rendered_sets.py"))["main"](rows=1, columns=2)
 
 
+def run_callback_csv(tmp_path):
+    lines = runpy.run_path(str(EXAMPLES / "callback_csv.py"))["main"](steps=12)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == lines
+
+
 def run_few_labels(tmp_path):
     runpy.run_path(str(EXAMPLES / "few_labels.py"))["main"](steps=2)
 
@@ -155,6 +169,7 @@ def run_own_images(tmp_path):
 
 
 RUNS = {
+    "callback_csv": run_callback_csv,
     "few_labels": run_few_labels,
     "own_images": run_own_images,
     "code_program": run_experiment("code_program", "dependent", "learned"),

@@ -15,12 +15,8 @@ from ..inference import Information
 from ..infogan import BATCH, InfoGAN, evaluating
 from ..randomness import seeded
 
-__all__ = ["ALIKE", "LEAST", "Agreement", "Discovery", "discover"]
+__all__ = ["ALIKE", "Agreement", "Discovery", "discover"]
 
-LEAST = 0.05
-"""Nats under which a code carries nothing worth a name."""
-_ERRORS = 3
-"""Standard errors that a bound must lie above 0."""
 ALIKE = {"Spearman": 0.7, "circular": 0.5, "NMI": 0.5}
 """From where on two codes say the same: what one says, the other says for the greater half. A
 correlation of 0.7 is half of the variance; the circular one is squared already."""
@@ -68,11 +64,7 @@ class Discovery:
     def silent(self) -> dict[str, Information]:
         """The codes, and the numbers of vector codes, that carry nothing."""
         measured = {label(key): info for key, info in self.information.items()} | self.numbers
-        return {
-            name: info
-            for name, info in measured.items()
-            if info.bound < max(LEAST, _ERRORS * info.error)
-        }
+        return {name: info for name, info in measured.items() if info.silent}
 
 
 def discover(

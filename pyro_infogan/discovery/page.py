@@ -1,7 +1,5 @@
-"""The page: one HTML file with everything in it, for eyes, ears and paper."""
+"""The page: what each code found, in words and pictures."""
 
-import base64
-import html
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,21 +7,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Distribution
 
-from .. import figures
-from ..codes import Marginal, element_of, label, names_of
+from ..codes import label, names_of
 from ..errors import DataError
 from ..evaluation import Categories, Clustering, Inferred, Numbers
 from ..images import scaled
-from ..inference import Information, parameters
+from ..inference.bound import LEAST
 from ..infogan import InfoGAN
-from .findings import ALIKE, LEAST, Agreement, Discovery
-from .style import STYLE
+from ..pages import (
+    BOUND,
+    anchor,
+    carried,
+    cell,
+    confusion,
+    declaration,
+    document,
+    escaped,
+    heat,
+    joined,
+    nats,
+    number,
+    plural,
+    traversal,
+    uri,
+)
+from ..traversal import traversals
+from .findings import ALIKE, Agreement, Discovery
 
 __all__ = ["page"]
 
@@ -59,87 +71,33 @@ def page(
         seed: of the traversals' noise and other codes.
     """
     sections = [
-        _declaration(gan, found),
+        declaration(gan, found.information),
         *(_code(gan, found, key, seed) for key in found.information),
         _duplicates(found),
         _known(found),
         _left_out(broken),
     ]
-    links = [(label(key), _anchor(label(key))) for key in found.information]
+    links = [(label(key), anchor(label(key))) for key in found.information]
     links.append(("duplicates", "duplicates"))
     links += [("what is known", "known")] if found.known else []
-    nav = "".join(f'<li><a href="#{_text(place)}">{_text(name)}</a></li>' for name, place in links)
     facts = {**(about or {}), "images": f"{len(found.images):,}"}
     facts["generated images"] = f"{found.draws:,}, for L_I"
     if broken:
-        facts["left out"] = f"{_plural(len(broken), 'file')} that cannot be read"
-    listed = "".join(
-        f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts.items()
+        facts["left out"] = f"{plural(len(broken), 'file')} that cannot be read"
+    return document(
+        title,
+        "What each code of an InfoGAN found in a set of images.",
+        facts=facts,
+        links=links,
+        sentences=_sentences(gan, found),
+        sections=sections,
+        footer=f"{BOUND} What is said of real images is what Q, the network that reads codes from "
+        "images, makes of them.",
+        style=f"ul.strip {{ --side: {min(max(gan.image_shape[2], _LEAST_SIDE), _MOST_SIDE)}px; }}",
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{_text(title)}</title>
-<style>
-{STYLE}
-ul.strip {{ --side: {min(max(gan.image_shape[2], _LEAST_SIDE), _MOST_SIDE)}px; }}
-</style>
-</head>
-<body>
-<header>
-<h1>{_text(title)}</h1>
-<p class="soft">What each code of an InfoGAN found in a set of images.</p>
-<dl>{listed}</dl>
-<nav aria-label="Sections"><ul>{nav}</ul></nav>
-</header>
-<main>
-<section aria-labelledby="short">
-<h2 id="short">In short</h2>
-<ul>{"".join(f"<li>{sentence}</li>" for sentence in _sentences(found))}</ul>
-</section>
-{"".join(sections)}
-</main>
-<footer>
-<p>L_I is a lower bound, in nats, on what the generated images tell about a code, with its standard
-error. H(c) is the entropy of the code’s prior, the most that a discrete code can carry; of a
-continuous code it is differential, and L_I may be above it. What is said of real images is what Q,
-the network that reads codes from images, makes of them.</p>
-</footer>
-</body>
-</html>
-"""
 
 
 # Text
-
-
-def _text(value: object) -> str:
-    """For HTML, also where a file name is not Unicode."""
-    return html.escape(str(value).encode("utf-8", "backslashreplace").decode())
-
-
-def _anchor(name: str) -> str:
-    return f"code-{name}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
-
-
-def _nats(info: Information) -> str:
-    return f"{info.bound:.3f} ± {info.error:.3f}".replace("-", "−")
 
 
 def _said(got: Agreement) -> str:
@@ -147,21 +105,12 @@ def _said(got: Agreement) -> str:
     return f"{'|Spearman|' if measure == 'Spearman' else measure} {value:.2f}"
 
 
-def _sentences(found: Discovery) -> Iterable[str]:
+def _sentences(gan: InfoGAN, found: Discovery) -> Iterable[str]:
     """The page in a few lines of HTML."""
-    for key, info in found.information.items():
-        name = label(key)
-        if name in found.silent:
-            continue
-        carries = f"<strong>{_text(name)}</strong> carries {_nats(info)} nats"
-        discrete = all(
-            isinstance(one, Categories)
-            for one in found.inferred.values()
-            if one.code in names_of(key)
-        )
-        yield f"{carries}, of {info.entropy:.3f} that it can." if discrete else f"{carries}."
-    for name, info in found.silent.items():
-        yield f"<strong>{_text(name)}</strong> carries nothing: L_I is {_nats(info)} nats."
+    yield from carried(gan, found.information)
+    for name, info in found.numbers.items():
+        if info.silent:
+            yield f"<strong>{escaped(name)}</strong> carries nothing: L_I is {nats(info)} nats."
     for name, one in found.inferred.items():
         if isinstance(one, Categories):
             yield _used(name, one)
@@ -173,7 +122,7 @@ def _sentences(found: Discovery) -> Iterable[str]:
 def _used(name: str, one: Categories) -> str:
     kinds, used = len(one.prior), int((one.counts > 0).sum())
     return (
-        f"<strong>{_text(name)}</strong> puts the images into {used} of its {kinds} categories; "
+        f"<strong>{escaped(name)}</strong> puts the images into {used} of its {kinds} categories; "
         f"how evenly, says the entropy of use: {one.use:.3f} of log {kinds} = "
         f"{math.log(kinds):.3f} nats."
     )
@@ -181,11 +130,11 @@ def _used(name: str, one: Categories) -> str:
 
 def _alike(found: Discovery) -> str:
     pairs = [
-        f"<strong>{_text(one)}</strong> and <strong>{_text(other)}</strong> ({_said(got)})"
+        f"<strong>{escaped(one)}</strong> and <strong>{escaped(other)}</strong> ({_said(got)})"
         for (one, other), got in found.duplicates.items()
     ]
     if pairs:
-        return f"Duplicates: {_joined(pairs)} say much the same of these images."
+        return f"Duplicates: {joined(pairs)} say much the same of these images."
     if len(found.inferred) < 2:
         return "There is one code, and none to duplicate it."
     return "No code duplicates another on these images."
@@ -194,16 +143,12 @@ def _alike(found: Discovery) -> str:
 def _followed(name: str, each: Mapping[str, Agreement]) -> str:
     best = max(each, key=lambda title: each[title][1])
     return (
-        f"Of the codes, <strong>{_text(best)}</strong> follows <em>{_text(name)}</em> best "
+        f"Of the codes, <strong>{escaped(best)}</strong> follows <em>{escaped(name)}</em> best "
         f"({_said(each[best])})."
     )
 
 
 # Pictures
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _thumbnail(image: Tensor) -> str:
@@ -212,7 +157,7 @@ def _thumbnail(image: Tensor) -> str:
     whole = levels.transpose(1, 2, 0) if len(levels) == 3 else levels[0]
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(whole)).save(file, format="PNG", optimize=True)
-    return _uri(file.getvalue())
+    return uri(file.getvalue())
 
 
 def _strip(found: Discovery, chosen: Tensor, said: Sequence[str]) -> str:
@@ -220,18 +165,10 @@ def _strip(found: Discovery, chosen: Tensor, said: Sequence[str]) -> str:
     names = found.names
     items = []
     for index, text in zip(chosen.tolist(), said, strict=True):
-        name = names[index] if found.images.names else f"image {index}"
+        name = escaped(names[index] if found.images.names else f"image {index}")
         source = _thumbnail(found.images.images[index])
-        items.append(
-            f'<li><img src="{source}" alt="{_text(name)}" title="{_text(name)}">{_text(text)}</li>'
-        )
+        items.append(f'<li><img src="{source}" alt="{name}" title="{name}">{escaped(text)}</li>')
     return f'<ul class="strip">{"".join(items)}</ul>'
-
-
-def _drawing(figure: Figure) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight")
-    return _uri(file.getvalue())
 
 
 def _chart(
@@ -267,7 +204,7 @@ def _chart(
         for place in (index, index + 1)
     )
     texts = [
-        f'<text x="{across(place)}" y="{height - 7}" text-anchor="middle">{_text(tick)}</text>'
+        f'<text x="{across(place)}" y="{height - 7}" text-anchor="middle">{escaped(tick)}</text>'
         for place, tick in ticks.items()
     ]
     for share in (0.0, most):
@@ -275,56 +212,13 @@ def _chart(
             f'<text x="{left - 6}" y="{up(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
         )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_text(said)}">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(said)}">'
         f'<line class="axis" x1="{left}" x2="{width - 6}" y1="{floor}" y2="{floor}"/>'
         f'{"".join(drawn)}<polyline class="prior" points="{line}"/>{"".join(texts)}</svg>'
     )
 
 
 # Sections
-
-
-def _declaration(gan: InfoGAN, found: Discovery) -> str:
-    rows = []
-    for key, info in found.information.items():
-        priors = "<br>".join(_text(_prior(gan.prior.sites[name])) for name in names_of(key))
-        rows.append(
-            f'<tr><th scope="row"><a href="#{_text(_anchor(label(key)))}">{_text(label(key))}</a>'
-            f'</th><td>{priors}</td><td class="n">{_nats(info)}</td>'
-            f'<td class="n">{info.entropy:.3f}</td>'
-            f'<td class="n">{gan.information_weights[key]:g}</td></tr>'
-        )
-    channels, height, width = gan.image_shape
-    return f"""
-<section aria-labelledby="declaration">
-<h2 id="declaration">What was declared</h2>
-<div class="scroll"><table>
-<caption>Codes, beside {gan.noise} numbers of noise, of {height}×{width} images in
-{_plural(channels, "channel")}</caption>
-<thead><tr><th scope="col">code</th><th scope="col">prior</th><th scope="col" class="n">L_I, nats
-</th><th scope="col" class="n">H(c), nats</th><th scope="col" class="n">λ</th></tr></thead>
-<tbody>{"".join(rows)}</tbody>
-</table></div>
-</section>"""
-
-
-def _prior(prior: Distribution) -> str:
-    """A prior in a few words."""
-    element = element_of(prior)
-    if isinstance(element, Marginal):
-        text = str(element)
-    elif element.has_enumerate_support:
-        text = f"{type(element).__name__}, {len(element.enumerate_support())} categories"
-    else:
-        family, values = parameters(element)
-        said = [
-            f"{key} {_number(value.flatten()[0].item())}"
-            for key, value in values.items()
-            if (value == value.flatten()[0]).all()
-        ]
-        text = f"{family}({', '.join(said)})"
-    count = math.prod(element.batch_shape)
-    return f"{count} × {text}" if element.batch_shape else text
 
 
 def _code(gan: InfoGAN, found: Discovery, key: Any, seed: int) -> str:
@@ -335,10 +229,10 @@ def _code(gan: InfoGAN, found: Discovery, key: Any, seed: int) -> str:
     shown = []
     for title, one in parts.items():
         own = found.numbers.get(title)
-        heading = f"<h3>{_text(title)}</h3>" if title != name else ""
-        line = f"<p>L_I of this number is {_nats(own)} nats.</p>" if own else ""
+        heading = f"<h3>{escaped(title)}</h3>" if title != name else ""
+        line = f"<p>L_I of this number is {nats(own)} nats.</p>" if own else ""
         quiet = (
-            f'<p class="warn">{_text(title)} carries nothing.</p>'
+            f'<p class="warn">{escaped(title)} carries nothing.</p>'
             if (own and title in found.silent)
             else ""
         )
@@ -346,14 +240,14 @@ def _code(gan: InfoGAN, found: Discovery, key: Any, seed: int) -> str:
     warning = ""
     if name in found.silent:
         warning = (
-            f'<p class="warn"><strong>{_text(name)} carries nothing</strong>: its L_I is under '
+            f'<p class="warn"><strong>{escaped(name)} carries nothing</strong>: its L_I is under '
             f"{LEAST} nats, or within three standard errors of 0. What is shown below is "
             "most likely chance.</p>"
         )
     return f"""
-<section aria-labelledby="{_text(_anchor(name))}">
-<h2 id="{_text(_anchor(name))}">{_text(name)}</h2>
-<p>L_I is {_nats(info)} nats, beside H(c) = {info.entropy:.3f}{together}.</p>
+<section aria-labelledby="{escaped(anchor(name))}">
+<h2 id="{escaped(anchor(name))}">{escaped(name)}</h2>
+<p>L_I is {nats(info)} nats, beside H(c) = {info.entropy:.3f}{together}.</p>
 {warning}{"".join(shown)}
 </section>"""
 
@@ -366,21 +260,10 @@ def _reading(gan: InfoGAN, found: Discovery, title: str, one: Inferred, seed: in
 
 def _traversal(gan: InfoGAN, title: str, one: Inferred, seed: int, chart: str) -> str:
     """Generated images and a chart, side by side where there is room."""
-    if not any(place[:2] == (one.code, one.element) for place in figures.traversals(gan)):
+    if not any(place[:2] == (one.code, one.element) for place in traversals(gan)):
         return f'<div class="pair">{chart}</div>'
-    figure = figures.traverse(gan, one.code, element=one.element, rows=_ROWS, seed=seed)
-    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
-    alt = (
-        f"Generated images in {_ROWS} rows, each with a noise of its own; {title} goes from "
-        f"{ticks[0]} to {ticks[-1]} across {len(ticks)} columns."
-    )
-    return f"""
-<div class="pair">
-<figure class="made"><img src="{_drawing(figure)}" alt="{_text(alt)}">
-<figcaption>Generated: {_text(title)} varies from left to right; each row keeps its noise and other
-codes.</figcaption></figure>
-{chart}
-</div>"""
+    drawn = traversal(gan, title, one.code, one.element, _ROWS, seed)
+    return f'<div class="pair">{drawn}{chart}</div>'
 
 
 def _spread(title: str, one: Numbers) -> str:
@@ -394,14 +277,14 @@ def _spread(title: str, one: Numbers) -> str:
     )
     middle = one.mean.median().item()
     said = (
-        f"Histogram of {title} in these images, from {_number(low)} to {_number(high)}, "
-        f"with half of them under {_number(middle)}."
+        f"Histogram of {title} in these images, from {number(low)} to {number(high)}, "
+        f"with half of them under {number(middle)}."
     )
     round_ones = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
-    ticks = {_BINS * (value - low) / (high - low): _number(value) for value in round_ones}
+    ticks = {_BINS * (value - low) / (high - low): number(value) for value in round_ones}
     return f"""<figure>{_chart(bars.tolist(), marks.tolist(), ticks, said)}
-<figcaption>Bars: share of the images by Q’s mean of {_text(title)}. Dashed: the prior. Q’s
-standard deviation is {_number(one.stddev.median().item())} in the median; where it is large, the
+<figcaption>Bars: share of the images by Q’s mean of {escaped(title)}. Dashed: the prior. Q’s
+standard deviation is {number(one.stddev.median().item())} in the median; where it is large, the
 means keep to the prior’s middle.</figcaption></figure>"""
 
 
@@ -433,7 +316,7 @@ def _ends(found: Discovery, title: str, one: Numbers) -> str:
             f"Real images with the most {title}, from the most on": order.flip(0)[:count],
         }
     return "".join(
-        f"<h4>{_text(heading)}</h4>{_strip(found, chosen, [_number(v) for v in values])}"
+        f"<h4>{escaped(heading)}</h4>{_strip(found, chosen, [number(v) for v in values])}"
         for heading, chosen in rows.items()
         for values in [one.mean[chosen].tolist()]
     )
@@ -450,8 +333,8 @@ def _kinds(found: Discovery, title: str, one: Categories) -> str:
         said = [f"{value:.3f}" for value in one.probabilities[certain, kind].tolist()]
         strip = _strip(found, certain, said) if count else '<p class="soft">No image is of it.</p>'
         rows.append(
-            f'<div class="kind"><p><strong>{_text(title)} = {kind}</strong><br>'
-            f'<span class="soft">{_plural(count, "image")}, {count / total:.1%}'
+            f'<div class="kind"><p><strong>{escaped(title)} = {kind}</strong><br>'
+            f'<span class="soft">{plural(count, "image")}, {count / total:.1%}'
             f"{_matched(clustering, kind)}</span></p>{strip}</div>"
         )
     heading = "Real images that Q is most certain of, and the probability it gives"
@@ -465,24 +348,6 @@ def _matched(clustering: Clustering | None, kind: int) -> str:
         return ""
     row = clustering.confusion[kind]
     return f"<br>matched to label {matched}: {row[matched] / max(sum(row), 1):.0%} of them"
-
-
-def _heat(caption: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """A table with shaded cells; the cells are whole ``<td>`` elements."""
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row">{_text(name)}</th>{"".join(cells)}</tr>'
-        for name, cells in rows.items()
-    )
-    return (
-        f'<figure><figcaption>{caption}</figcaption><div class="scroll"><table class="heat">'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
-    )
-
-
-def _cell(value: float, text: str, alike: bool = False, title: str = "") -> str:
-    kind = ' class="alike"' if alike else ""
-    return f'<td{kind} style="--v:{value:.3f}" title="{_text(title)}">{text}</td>'
 
 
 def _duplicates(found: Discovery) -> str:
@@ -501,10 +366,10 @@ def _duplicates(found: Discovery) -> str:
                     continue
                 pair = (one, other) if (one, other) in found.shared else (other, one)
                 got, alike = found.shared[pair], pair in found.duplicates
-                cells.append(_cell(got[1], f"{got[1]:.2f}", alike, _said(got)))
+                cells.append(cell(got[1], f"{got[1]:.2f}", alike, _said(got)))
             rows[one] = cells
-        limits = _joined([f"{_said(limit)}" for limit in ALIKE.items()])
-        table = _heat(
+        limits = joined([f"{_said(limit)}" for limit in ALIKE.items()])
+        table = heat(
             "Between numbers, the absolute value of Spearman’s correlation, or the circular one of "
             "angles; where categories take part, the mutual information as a share of the entropy "
             "of whichever is declared first (NMI). "
@@ -528,13 +393,13 @@ def _known(found: Discovery) -> str:
     for name, each in found.known.items():
         best = max(value for _, value in each.values())
         rows[name] = [
-            _cell(
+            cell(
                 each[title][1], f"{each[title][1]:.2f}", each[title][1] == best, _said(each[title])
             )
             for title in titles
         ]
     sentences = "".join(f"<li>{_followed(name, each)}</li>" for name, each in found.known.items())
-    table = _heat(
+    table = heat(
         "How much each code agrees with what is known of the images: measures as among the codes. "
         "The best of each row is framed.",
         titles,
@@ -545,35 +410,17 @@ def _known(found: Discovery) -> str:
 <h2 id="known">Codes and what is known of the images</h2>
 <ul>{sentences}</ul>
 {table}
-{"".join(_confusion(title, one) for title, one in found.clustering.items())}
+{"".join(confusion(title, one) for title, one in found.clustering.items())}
 </section>"""
-
-
-def _confusion(title: str, one: Clustering) -> str:
-    rows = {}
-    for kind in one.order:
-        row = one.confusion[kind]
-        total = max(sum(row), 1)
-        rows[f"{title} = {kind}"] = [
-            _cell(count / total, f"{count:,}", place == one.matching[kind], f"{count / total:.1%}")
-            for place, count in enumerate(row)
-        ]
-    columns = [str(place) for place in range(len(one.confusion[0]))]
-    caption = (
-        f"Images of each label (columns) in each category of {_text(title)}. Under the best "
-        f"matching of one to one, which is framed, {one.accuracy:.1%} are in their label’s "
-        f"category; NMI {one.nmi:.3f}, adjusted Rand index {one.ari:.3f}."
-    )
-    return f"<h3>{_text(title)} against the labels</h3>{_heat(caption, columns, rows)}"
 
 
 def _left_out(broken: Sequence[DataError]) -> str:
     if not broken:
         return ""
-    items = "".join(f"<li>{_text(error)}</li>" for error in broken)
+    items = "".join(f"<li>{escaped(error)}</li>" for error in broken)
     return f"""
 <section aria-labelledby="left-out">
 <h2 id="left-out">Files left out</h2>
-<p class="warn">{_plural(len(broken), "file")} cannot be read.</p>
+<p class="warn">{plural(len(broken), "file")} cannot be read.</p>
 <ul>{items}</ul>
 </section>"""

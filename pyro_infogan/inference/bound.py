@@ -18,7 +18,12 @@ from torch.distributions import Distribution
 from ..codes import CodePrior, Entropy, Key, names_of
 from .posterior import log_probs
 
-__all__ = ["Information", "scores"]
+__all__ = ["LEAST", "Information", "scores"]
+
+LEAST = 0.05
+"""Nats under which a code carries nothing worth a name."""
+_ERRORS = 3
+"""Standard errors that a bound must lie above 0."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Information:
         score = score.double()
         error = score.std().item() / math.sqrt(len(score))
         return cls(score.mean().item(), error, *entropy)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the code carries nothing: L_I is under 0.05 nats, or three errors of 0."""
+        return self.bound < max(LEAST, _ERRORS * self.error)
 
     def __str__(self) -> str:
         return f"{self.bound:.3f} ± {self.error:.3f} nats (H = {self.entropy:.3f})"

@@ -1,0 +1,154 @@
+"""Traversals: images in which one code varies, and noise and the other codes are held."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from .codes import element_of, is_angle, unit
+from .errors import DataError, check_names
+from .infogan import InfoGAN
+from .randomness import seeded
+
+if TYPE_CHECKING:
+    from .evaluation import Clustering
+
+__all__ = ["is_single", "traversals", "traversed", "values_of"]
+
+
+def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
+    """Every (code, element) that can be traversed, with a label for file names."""
+    listed = []
+    for name, prior in gan.prior.sites.items():
+        if is_single(gan, name):
+            listed.append((name, 0, name))
+        elif not (gan.prior.is_discrete(name) and element_of(prior).event_shape):
+            count = prior.event_shape.numel()
+            listed += [(name, element, f"{name}-{element}") for element in range(count)]
+    return listed
+
+
+def is_single(gan: InfoGAN, name: str) -> bool:
+    """Whether a code is swept as a whole, not element by element."""
+    return _is_enumerable(gan, name) or not gan.prior.sites[name].event_shape
+
+
+def _is_enumerable(gan: InfoGAN, name: str) -> bool:
+    """Whether a code takes one of a few categories, and is no vector of such."""
+    prior = gan.prior.sites[name]
+    vector = isinstance(prior, dist.Independent) and prior.event_shape
+    return gan.prior.is_discrete(name) and prior.has_enumerate_support and not vector
+
+
+def values_of(
+    gan: InfoGAN,
+    name: str,
+    *,
+    element: int = 0,
+    span: tuple[float, float] | None = None,
+    count: int = 9,
+    clusters: "Mapping[str, Clustering] | None" = None,
+) -> tuple[Tensor, Sequence[str]]:
+    """The values a code steps through, and how to label them.
+
+    Args:
+        gan: an InfoGAN.
+        name: the code.
+        element: which number of a vector code.
+        span: first and last value of a continuous code; by default twice the prior's range, as the
+            paper shows −2 to 2 of a code trained on −1 to 1, and once around of an angle.
+        count: how many values of a continuous code; a discrete one has all of its own.
+        clusters: categories matched to labels, from ``evaluate``, to order categories by.
+
+    Returns:
+        Values (k,), or (k, event shape) of a one-hot code; and a text for each.
+
+    Raises:
+        DeclarationError: for a code that is not declared.
+        DataError: for a vector of one-hot codes or counts without end, or an element that is not
+            there.
+    """
+    check_names("traversal", [name], gan.prior.sites)
+    clusters = clusters or {}
+    prior = gan.prior.sites[name]
+    if _is_enumerable(gan, name):
+        support = prior.enumerate_support()
+        if name not in clusters:
+            return support, [str(index) for index in range(len(support))]
+        order = clusters[name].order
+        matched = [clusters[name].matching[category] for category in order]
+        labels = ["–" if label is None else str(label) for label in matched]
+        return support[torch.tensor(order, device=support.device)], labels
+    elements = prior.event_shape.numel()
+    if not 0 <= element < elements:
+        raise DataError(
+            f"element of code {name!r}",
+            got=element,
+            expected=f"0 to {elements - 1}",
+            fix="Choose one it has.",
+        )
+    base: Any = element_of(prior)
+    if gan.prior.is_discrete(name):
+        if not base.has_enumerate_support or base.event_shape:
+            raise DataError(
+                f"code {name!r}",
+                got=f"a vector of {type(base).__name__}",
+                expected="a code whose elements are single categories or numbers",
+                fix="Generate it with values of your own: gan.generate(n, codes={...}).",
+            )
+        support = base.enumerate_support().flatten(1)[:, element]
+        return support, [f"{value:g}" for value in support.tolist()]
+    centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
+    # An angle has no outside: once around is all of it.
+    reach = scale if is_angle(prior) else 2 * scale
+    low, high = span or ((centre - reach).item(), (centre + reach).item())
+    values = torch.linspace(low, high, count, device=gan.device)
+    return values, [f"{value:.3g}" for value in values.tolist()]
+
+
+def traversed(
+    gan: InfoGAN,
+    name: str,
+    values: Tensor,
+    *,
+    element: int = 0,
+    rows: int = 10,
+    seed: int = 0,
+    clusters: "Mapping[str, Clustering] | None" = None,
+) -> Tensor:
+    """Images of one code at each value, in rows that keep their noise and other codes.
+
+    Rows step through the categories of the other codes, so that each is seen.
+
+    Args:
+        gan: an InfoGAN.
+        name: the code.
+        values: of the code, (k,), or (k, event shape) of one that is swept as a whole.
+        element: which number of a vector code they are of.
+        rows: how many rows of fixed noise.
+        seed: of noise and other codes; the caller's random state is left as it was.
+        clusters: categories matched to labels, to order categories by.
+
+    Returns:
+        (rows · k, C, H, W) in [0, 1], row by row.
+
+    Raises:
+        DeclarationError, DataError: as :func:`values_of`, and for values that do not fit.
+    """
+    check_names("traversal", [name], gan.prior.sites)
+    count = len(values)
+    with seeded(seed, gan.device):
+        noise, codes = gan.draw(rows)
+        for other in gan.prior.sites:
+            if other != name and _is_enumerable(gan, other):
+                support, _ = values_of(gan, other, clusters=clusters)
+                codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
+        codes = {other: value.repeat_interleave(count, 0) for other, value in codes.items()}
+        swept = values.repeat(rows, *[1] * (values.dim() - 1))
+        if is_single(gan, name):
+            codes[name] = swept
+        else:
+            codes[name].flatten(1)[:, element] = swept
+        return gan.generate(rows * count, codes, noise.repeat_interleave(count, 0))
