@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .codes import Key, element_of, is_angle, label, unit
+from .codes import Key, element_of, label, shown, unit
 from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering, Following, Responses
 from .infogan import InfoGAN
@@ -426,10 +426,8 @@ def _values(
             )
         support = base.enumerate_support().flatten(1)[:, element]
         return support, [f"{value:g}" for value in support.tolist()]
-    centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
-    # An angle has no outside: once around is all of it.
-    reach = scale if is_angle(prior) else 2 * scale
-    low, high = span or ((centre - reach).item(), (centre + reach).item())
+    ends = (end.reshape(-1)[element].item() for end in shown(prior))
+    low, high = span or ends
     values = torch.linspace(low, high, columns, device=gan.device)
     return values, [f"{value:.3g}" for value in values.tolist()]
 

@@ -19,6 +19,7 @@ LEAVES = {"errors", "randomness"}
 CORE = LEAVES | {"codes", "descriptions", "devices", "images"}
 # Rooms, from the ground up, and what each may import besides itself.
 ALLOWED = {
+    "charts": set(),
     "errors": set(),
     "randomness": set(),
     "codes": LEAVES,
@@ -36,7 +37,9 @@ ALLOWED = {
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
     "figures": CORE | {"runs", "infogan", "evaluation"},
-    "discovery": CORE | {"runs", "inference", "infogan", "datasets", "evaluation", "figures"},
+    "discovery": CORE
+    | {"charts", "runs", "inference", "infogan", "datasets", "evaluation", "figures"},
+    "explorer": CORE | {"charts", "infogan", "datasets", "evaluation", "figures", "inversion"},
 }
 
 
