@@ -39,7 +39,8 @@ def chart(
         for place in (index, index + 1)
     )
     texts = [
-        f'<text x="{across(place)}" y="{height - 7}" text-anchor="middle">{html.escape(tick)}</text>'
+        f'<text x="{across(place)}" y="{height - 7}" text-anchor="middle">{html.escape(tick)}'
+        "</text>"
         for place, tick in ticks.items()
     ]
     for share in (0.0, most):

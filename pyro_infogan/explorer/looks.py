@@ -3,22 +3,24 @@
 __all__ = ["CSS", "DIAL", "DIAL_CSS", "DIAL_SCRIPT"]
 
 CSS = """
-.gradio-container { max-width: 1180px !important; }
+.gradio-container { width: 100%; max-width: 1180px !important;
+  margin: 0 auto !important; }
 #bench { align-items: flex-start; }
 #stage { position: sticky; top: 0; z-index: 5; padding: .5rem 0;
   background: var(--body-background-fill); }
 img.pixels { display: block; width: 100%; margin: 0; image-rendering: pixelated; }
 #picture img.one { max-width: min(100%, 60vh); margin: 0 auto; border-radius: 4px; }
-#picture .grid { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: .2rem .4rem;
-  font-size: .75rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
-#picture .grid b { grid-column: 2; text-align: center; color: var(--body-text-color); }
-#picture .grid .down { display: flex; flex-direction: column; text-align: right;
-  position: relative; }
-#picture .grid .down b { position: absolute; }
-#picture .grid .down span { flex: 1; display: flex; align-items: center;
+#picture .grid { display: grid; grid-template-columns: auto auto minmax(0, 1fr);
+  gap: .2rem .4rem; font-size: .75rem; color: var(--body-text-color-subdued);
+  font-variant-numeric: tabular-nums; }
+#picture .grid b { color: var(--body-text-color); text-align: center; grid-column: 3; }
+#picture .grid b.down { grid-column: 1; writing-mode: vertical-rl; transform: rotate(180deg); }
+#picture .grid div.down { display: flex; flex-direction: column; }
+#picture .grid div.down span { flex: 1; display: flex; align-items: center;
   justify-content: flex-end; }
-#picture .grid .across { grid-column: 2; display: flex; }
-#picture .grid .across span { flex: 1; text-align: center; min-width: 0; }
+#picture .grid div.across { grid-column: 3; display: flex; }
+#picture .grid div.across span { flex: 1; text-align: center; min-width: 0; }
+#controls .block:has(.dial) { padding: 0; }
 .switch input[type=checkbox] { appearance: none; width: 2.2rem; height: 1.2rem;
   border-radius: 1rem; background-image: none !important; position: relative; }
 .switch input[type=checkbox]::after { content: ""; position: absolute; top: .1rem; left: .1rem;
@@ -27,13 +29,14 @@ img.pixels { display: block; width: 100%; margin: 0; image-rendering: pixelated;
 .switch input[type=checkbox]:checked::after { transform: translateX(1rem); background: #fff; }
 #pair .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; }
 #posterior .cards { display: grid; gap: .5rem 1.25rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); }
 #pair figure, #posterior figure { margin: 0; }
 #pair figcaption, #posterior figcaption { font-size: .8rem;
   color: var(--body-text-color-subdued); }
 #posterior figcaption b { color: var(--body-text-color); }
-#posterior svg { display: block; width: 100%; height: auto; }
-#posterior svg text { font: 18px var(--font); fill: var(--body-text-color-subdued); }
+#posterior svg { display: block; width: 100%; height: auto; overflow: visible;
+  margin-top: .4rem; }
+#posterior svg text { font: 17px var(--font); fill: var(--body-text-color-subdued); }
 #posterior svg .bar { fill: var(--color-accent); }
 #posterior svg .axis { stroke: var(--border-color-primary); }
 #posterior svg .prior { stroke: var(--body-text-color); stroke-width: 1.5;

@@ -1,6 +1,7 @@
 """The page: controls beside the picture that follows them, and real images beneath."""
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from functools import partial, singledispatch, wraps
 from pathlib import Path
@@ -13,13 +14,15 @@ from ..datasets import read_image
 from ..errors import InfoGANError, RunError
 from ..infogan import InfoGAN
 from .controls import Choice, Control, Dial, Panel, Position, Slider, Switch
-from .looks import CSS, DIAL, DIAL_CSS, DIAL_SCRIPT
+from .looks import DIAL, DIAL_CSS, DIAL_SCRIPT
 from .pictures import draw_codes, draw_noise, fitted, grid, read, single
 
 __all__ = ["explorer", "gradio"]
 
 _STEPS = 400
 """Of a slider from end to end."""
+_DIGITS = 3
+"""Of its range that are told, after the first."""
 # Events that answer at once: past the queue, and of a hand's many moves the last.
 _AT_ONCE = {
     "queue": False,
@@ -59,11 +62,13 @@ def _widget(control: Control, gr: Any) -> Any:
 
 @_widget.register
 def _(control: Slider, gr: Any) -> Any:
+    width = control.high - control.low
     return gr.Slider(
         control.low,
         control.high,
         control.start,
-        step=1 if control.whole else (control.high - control.low) / _STEPS,
+        step=1 if control.whole else width / _STEPS,
+        precision=0 if control.whole else max(0, _DIGITS - math.floor(math.log10(width))),
         label=control.title,
         info=control.about or None,
         elem_id=_id(control),
@@ -236,8 +241,8 @@ def explorer(gan: InfoGAN, title: str) -> Any:
                 with gr.Row():
                     other_noise = gr.Button("New noise", elem_id="new-noise")
                     other_codes = gr.Button("New codes", elem_id="new-codes")
-                widgets = [_widget(control, gr) for control in panel.controls]
                 view = _view(gr, panel)
+                widgets = [_widget(control, gr) for control in panel.controls]
         state = [held, *view]
         for index, widget in enumerate(widgets):
             beside = [widgets[other] for other in panel.beside(index)]

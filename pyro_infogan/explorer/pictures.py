@@ -101,7 +101,7 @@ def grid(
     source = _encoded(sheet(images, len(top)))
     title = "noise" if down is None else html.escape(panel.controls[down].title)
     return (
-        f'<div class="grid"><div class="down"><b>{title}</b>{_ticks(said)}</div>'
+        f'<div class="grid"><b class="down">{title}</b><div class="down">{_ticks(said)}</div>'
         f'<img class="pixels" src="{source}" alt="grid of generated images">'
         f'<div class="across">{_ticks([swept.said(to) for to in columns])}</div>'
         f"<b>{html.escape(swept.title)}</b></div>"
@@ -162,7 +162,7 @@ def read(gan: InfoGAN, panel: Panel, image: Tensor) -> Reading:
             cards.append(_bars(control, one))
         else:
             positions.append(control.position([one.mean.item()]))
-            drawn = draws[one.code].flatten(1)[:, one.element].float().cpu()
+            drawn = draws[one.code].reshape(_DRAWS, -1)[:, one.element].float().cpu()
             cards.append(_density(cast(Slider, control), one, drawn))
     return Reading(positions, f'<div class="cards">{"".join(cards)}</div>')
 
@@ -219,7 +219,8 @@ def _shares(values: Tensor, ends: tuple[float, float]) -> list[float]:
 
 
 def _card(control: Control, said: str, drawn: str) -> str:
-    return f"<figure><figcaption><b>{html.escape(control.title)}</b> {said}</figcaption>{drawn}</figure>"
+    title = html.escape(control.title)
+    return f"<figure><figcaption><b>{title}</b> {said}</figcaption>{drawn}</figure>"
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def fitted(gan: InfoGAN, panel: Panel, image: Tensor) -> Fit:
         found = refine(gan, image[None], _SCALE, _STEPS)
     pair = scaled(image).cpu(), found.images[0].cpu()
     error = (pair[0] - pair[1]).square().mean().sqrt().item()
-    captions = ("the image", f"reconstruction, off by {error:.3f}")
+    captions = ("the image", f"reconstruction, RMSE {error:.3f}")
     shown = "".join(
         f'<figure><img class="pixels" src="{_uri(one)}" alt="{caption}">'
         f"<figcaption>{caption}</figcaption></figure>"

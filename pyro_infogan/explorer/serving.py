@@ -1,5 +1,6 @@
 """The page's server: on loopback alone, and nothing that the page loads comes from elsewhere."""
 
+import asyncio
 import importlib
 import socket
 import webbrowser
@@ -18,7 +19,15 @@ _POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "object-src 'none'; frame-ancestors 'none'"
 )
+# The fonts that are here: gradio's own would be fetched.
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+# Gradio's own are too pale to read.
+_INKS = {
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+}
 
 
 def listening(port: int) -> socket.socket:
@@ -46,6 +55,8 @@ def listening(port: int) -> socket.socket:
 def server(gan: InfoGAN, title: str) -> Any:
     """A uvicorn server of the page, to be run on the sockets of :func:`listening`.
 
+    To be called in the event loop that it is to run in, for gradio's locks.
+
     Args:
         gan: a trained InfoGAN.
         title: of the page.
@@ -66,7 +77,7 @@ def server(gan: InfoGAN, title: str) -> Any:
         explorer(gan, title),
         path="/",
         server_name=_LOOPBACK,
-        theme=gr.themes.Base(**_FONTS),
+        theme=gr.themes.Base(**_FONTS).set(**_INKS),
         css=CSS,
         footer_links=[],
         run_history=False,
@@ -95,9 +106,13 @@ def serve(gan: InfoGAN, title: str, port: int = 0, browser: bool = True) -> None
         DataError: for a code that has no control.
     """
     with listening(port) as listener:
-        ready = server(gan, title)
-        address = f"http://{_LOOPBACK}:{listener.getsockname()[1]}/"
-        print(f"{title}: {address}, until Ctrl-C", flush=True)
-        if browser:
-            webbrowser.open(address)
-        ready.run(sockets=[listener])
+        asyncio.run(_serving(gan, title, listener, browser))
+
+
+async def _serving(gan: InfoGAN, title: str, listener: socket.socket, browser: bool) -> None:
+    ready = server(gan, title)
+    address = f"http://{_LOOPBACK}:{listener.getsockname()[1]}/"
+    print(f"{title}: {address}, until Ctrl-C", flush=True)
+    if browser:
+        webbrowser.open(address)
+    await ready.serve(sockets=[listener])
