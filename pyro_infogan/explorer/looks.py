@@ -27,6 +27,7 @@ img.pixels { display: block; width: 100%; margin: 0; image-rendering: pixelated;
   width: .85rem; height: .85rem; border-radius: 50%; background: var(--body-text-color-subdued);
   transition: transform .1s; }
 .switch input[type=checkbox]:checked::after { transform: translateX(1rem); background: #fff; }
+#pair .told { color: var(--error-text-color); overflow-wrap: anywhere; }
 #pair .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; }
 #posterior .cards { display: grid; gap: .5rem 1.25rem;
   grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); }

@@ -1,17 +1,19 @@
 """The page: controls beside the picture that follows them, and real images beneath."""
 
+import html
 import importlib
 import math
-from collections.abc import Callable, Sequence
-from functools import partial, singledispatch, wraps
+from collections.abc import Sequence
+from functools import partial, singledispatch
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..datasets import read_image
-from ..errors import InfoGANError, RunError
+from ..errors import DataError, RunError
 from ..infogan import InfoGAN
 from .controls import Choice, Control, Dial, Panel, Position, Slider, Switch
 from .looks import DIAL, DIAL_CSS, DIAL_SCRIPT
@@ -30,7 +32,7 @@ _AT_ONCE = {
     "trigger_mode": "always_last",
     "api_visibility": "private",
 }
-_IN_TURN = {"api_visibility": "private", "concurrency_limit": 1}
+_IN_TIME = {"queue": False, "show_progress": "minimal", "api_visibility": "private"}
 # What stands for rows of noise among the indices of controls.
 _NOISE = -1
 
@@ -181,38 +183,44 @@ class _Explorer:
         return [seed + 1, picture, *self._updates(positions)]
 
     def read(self, file: str, noise: Tensor, gridded: bool, across: int, down: int) -> list[Any]:
-        """What Q reads of a file, and the picture at its codes."""
-        image = read_image(Path(file), self.gan.image_shape)
+        """The image of a file, what Q reads of it, and the picture at its codes.
+
+        Of a file that is no image, why.
+        """
+        try:
+            image = read_image(Path(file), self.gan.image_shape)
+        except DataError as error:
+            told = f'<p class="told">{html.escape(str(error))}</p>'
+            return [None, "", told, *self._unchanged(1)]
         with self._drawing:
             found = read(self.gan, self.panel, image)
         picture = self.show(noise, gridded, across, down, *found.positions)
-        return [found.charts, "", picture, *self._updates(found.positions)]
+        return [image, found.charts, found.shown, picture, *self._updates(found.positions)]
 
-    def fit(self, file: str, noise: Tensor, gridded: bool, across: int, down: int) -> list[Any]:
-        """The reconstruction of a file, and the picture at its noise and codes."""
-        image = read_image(Path(file), self.gan.image_shape)
+    def fit(
+        self,
+        image: Tensor | None,
+        noise: Tensor,
+        gridded: bool,
+        across: int,
+        down: int,
+    ) -> list[Any]:
+        """The reconstruction of an image, and the picture at its noise and codes."""
+        if image is None:
+            return self._unchanged(3)
         with self._drawing:
             found = fitted(self.gan, self.panel, image)
-        noise = noise.clone()
-        noise[0] = found.noise[0]
+        noise = torch.cat([found.noise, noise[1:]])
         picture = self.show(noise, gridded, across, down, *found.positions)
         return [noise, found.shown, picture, *self._updates(found.positions)]
+
+    def _unchanged(self, others: int) -> list[Any]:
+        """Outputs that leave some others, and all controls, as they are."""
+        return [self.gr.skip()] * (others + len(self.panel.controls))
 
     def _updates(self, positions: Sequence[Position]) -> list[Any]:
         pairs = zip(self.panel.controls, positions, strict=True)
         return [_update(control, to, self.gr) for control, to in pairs]
-
-    def told(self, event: Callable[..., Any]) -> Callable[..., Any]:
-        """An event whose errors are shown on the page, as they are told."""
-
-        @wraps(event)
-        def telling(*inputs: Any) -> Any:
-            try:
-                return event(*inputs)
-            except InfoGANError as error:
-                raise self.gr.Error(str(error), print_exception=False) from error
-
-        return telling
 
 
 def explorer(gan: InfoGAN, title: str) -> Any:
@@ -246,7 +254,7 @@ def explorer(gan: InfoGAN, title: str) -> Any:
         state = [held, *view]
         for index, widget in enumerate(widgets):
             beside = [widgets[other] for other in panel.beside(index)]
-            follow = does.told(partial(does.follow, index))
+            follow = partial(does.follow, index)
             widget.input(follow, [*state, *widgets], [picture, *beside], **_AT_ONCE)
         for choice in view:
             choice.input(does.show, [*state, *widgets], picture, **_AT_ONCE)
@@ -278,29 +286,29 @@ def _real_images(
     gr.Markdown("## A real image")
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
-            file = gr.Image(
+            # Not gradio's Image, which decodes before read_image can refuse.
+            file = gr.File(
                 type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
-                buttons=[],
-                height=240,
+                file_types=["image"],
+                height=140,
                 label="drop one here: its codes are read, then it is reconstructed",
                 elem_id="real",
             )
             pair = gr.HTML("", elem_id="pair", js_on_load=None)
         with gr.Column(scale=6, min_width=300):
             charts = gr.HTML("", elem_id="posterior", js_on_load=None)
+    image = gr.State(None)
     file.upload(
-        does.told(does.read),
+        does.read,
         [file, *state],
-        [charts, pair, picture, *widgets],
+        [image, charts, pair, picture, *widgets],
         show_progress_on=charts,
-        **_IN_TURN,
+        **_IN_TIME,
     ).success(
-        does.told(does.fit),
-        [file, *state],
+        does.fit,
+        [image, *state],
         [held, pair, picture, *widgets],
         show_progress_on=pair,
-        **_IN_TURN,
+        **_IN_TIME,
     )
     file.clear(lambda: ("", ""), None, [charts, pair], **_AT_ONCE)

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -137,10 +137,12 @@ class Reading:
     Attributes:
         positions: of the controls, at Q's means and its most probable categories.
         charts: Q and the prior, of each control, as HTML.
+        shown: the image as the networks see it, as HTML.
     """
 
     positions: list[Position]
     charts: str
+    shown: str
 
 
 def read(gan: InfoGAN, panel: Panel, image: Tensor) -> Reading:
@@ -164,7 +166,8 @@ def read(gan: InfoGAN, panel: Panel, image: Tensor) -> Reading:
             positions.append(control.position([one.mean.item()]))
             drawn = draws[one.code].reshape(_DRAWS, -1)[:, one.element].float().cpu()
             cards.append(_density(cast(Slider, control), one, drawn))
-    return Reading(positions, f'<div class="cards">{"".join(cards)}</div>')
+    shown = _side_by_side({"the image": image, "reconstructing …": torch.ones(1, 1, 1)})
+    return Reading(positions, f'<div class="cards">{"".join(cards)}</div>', shown)
 
 
 def _draws(gan: InfoGAN, image: Tensor) -> dict[str, Tensor]:
@@ -246,13 +249,19 @@ def fitted(gan: InfoGAN, panel: Panel, image: Tensor) -> Fit:
     """
     with seeded(0, gan.device):
         found = refine(gan, image[None], _SCALE, _STEPS)
-    pair = scaled(image).cpu(), found.images[0].cpu()
-    error = (pair[0] - pair[1]).square().mean().sqrt().item()
-    captions = ("the image", f"reconstruction, RMSE {error:.3f}")
-    shown = "".join(
-        f'<figure><img class="pixels" src="{_uri(one)}" alt="{caption}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-        for one, caption in zip(pair, captions, strict=True)
+    error = (scaled(image) - found.images[0].cpu()).square().mean().sqrt().item()
+    shown = _side_by_side(
+        {"the image": image, f"reconstruction, RMSE {error:.3f}": found.images[0]}
     )
     positions = panel.positions({name: value[0] for name, value in found.codes.items()})
-    return Fit(positions, found.noise, f'<div class="pair">{shown}</div>')
+    return Fit(positions, found.noise, shown)
+
+
+def _side_by_side(images: Mapping[str, Tensor]) -> str:
+    """Images (C, H, W) by their captions."""
+    figures = "".join(
+        f'<figure><img class="pixels" src="{_uri(image)}" alt="{caption}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for caption, image in images.items()
+    )
+    return f'<div class="pair">{figures}</div>'
