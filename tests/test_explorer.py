@@ -480,6 +480,19 @@ def test_new_noise_and_new_codes(page, site):
 
 
 @in_a_browser
+def test_a_slider_widens_for_what_lies_beyond_it(page, site, monkeypatch):
+    _, gan, _ = site
+    panel, noise = Panel(gan.prior), pictures.draw_noise(gan, 0)
+    far = panel.moved(panel.start, 2, 3.5)
+    monkeypatch.setattr("pyro_infogan.explorer.page.draw_codes", lambda *_: far)
+    page.click("#new-codes")
+    settled(page, uri(pictures.single(gan, panel, noise, far)))
+    # The server takes the position beyond the first range, too.
+    page.click("#code-flag input")
+    settled(page, uri(pictures.single(gan, panel, noise, panel.moved(far, 1, True))))
+
+
+@in_a_browser
 def test_a_grid_sweeps_two_codes(page, site):
     _, gan, _ = site
     panel, noise = Panel(gan.prior), pictures.draw_noise(gan, 0)

@@ -4,9 +4,9 @@ __all__ = ["CSS", "DIAL", "DIAL_CSS", "DIAL_SCRIPT"]
 
 CSS = """
 .gradio-container { width: 100%; max-width: 1180px !important;
-  margin: 0 auto !important; }
+  margin: 0 auto !important; overflow: visible !important; }
 #bench { align-items: flex-start; }
-#stage { position: sticky; top: 0; z-index: 5; padding: .5rem 0;
+#stage { position: sticky; top: 0; z-index: 50; padding: .5rem 0;
   background: var(--body-background-fill); }
 img.pixels { display: block; width: 100%; margin: 0; image-rendering: pixelated; }
 #picture img.one { max-width: min(100%, 60vh); margin: 0 auto; border-radius: 4px; }
@@ -37,7 +37,7 @@ img.pixels { display: block; width: 100%; margin: 0; image-rendering: pixelated;
 #posterior figcaption b { color: var(--body-text-color); }
 #posterior svg { display: block; width: 100%; height: auto; overflow: visible;
   margin-top: .4rem; }
-#posterior svg text { font: 17px var(--font); fill: var(--body-text-color-subdued); }
+#posterior svg text { font: 15px var(--font); fill: var(--body-text-color-subdued); }
 #posterior svg .bar { fill: var(--color-accent); }
 #posterior svg .axis { stroke: var(--border-color-primary); }
 #posterior svg .prior { stroke: var(--body-text-color); stroke-width: 1.5;

@@ -283,7 +283,10 @@ def _real_images(
     gr: Any, does: _Explorer, held: Any, state: list[Any], picture: Any, widgets: list[Any]
 ) -> None:
     """Where a real image is dropped, and what is found of it."""
-    gr.Markdown("## A real image")
+    gr.Markdown(
+        "## A real image\nDrop one: Q reads its codes, then noise and codes are fitted to its "
+        "pixels, and the controls move there."
+    )
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
             # Not gradio's Image, which decodes before read_image can refuse.
@@ -291,7 +294,7 @@ def _real_images(
                 type="filepath",
                 file_types=["image"],
                 height=140,
-                label="drop one here: its codes are read, then it is reconstructed",
+                label="image",
                 elem_id="real",
             )
             pair = gr.HTML("", elem_id="pair", js_on_load=None)

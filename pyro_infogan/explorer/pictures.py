@@ -166,7 +166,7 @@ def read(gan: InfoGAN, panel: Panel, image: Tensor) -> Reading:
             positions.append(control.position([one.mean.item()]))
             drawn = draws[one.code].reshape(_DRAWS, -1)[:, one.element].float().cpu()
             cards.append(_density(cast(Slider, control), one, drawn))
-    shown = _side_by_side({"the image": image, "reconstructing …": torch.ones(1, 1, 1)})
+    shown = _side_by_side({"the image, being reconstructed": image})
     return Reading(positions, f'<div class="cards">{"".join(cards)}</div>', shown)
 
 
