@@ -498,6 +498,27 @@ class Report(Command):
 
 
 @dataclass(kw_only=True)
+class Explore(Command):
+    """Move a run's codes by hand, on a page in the browser (extra explore)."""
+
+    run: Positional[Path]
+    """run folder"""
+    port: int = 0
+    """of this machine alone; any free one by default"""
+    browser: bool = True
+    """leave the browser closed, and print the address alone"""
+
+    def __call__(self) -> None:
+        """Serve the page until Ctrl-C."""
+        from .explorer import serve
+        from .explorer.page import gradio
+
+        gradio()
+        run, gan = _load(self)
+        serve(gan, run.folder.resolve().name, self.port, self.browser)
+
+
+@dataclass(kw_only=True)
 class Experiments(Command):
     """List the built-in experiments."""
 
@@ -519,6 +540,7 @@ Commands = (
     | Annotated[Discover, subcommand("discover")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Explore, subcommand("explore")]
     | Annotated[Experiments, subcommand("experiments")]
 )
 

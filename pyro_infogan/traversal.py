@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .codes import element_of, is_angle, unit
+from .codes import element_of, shown
 from .errors import DataError, check_names
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -100,10 +100,7 @@ def values_of(
             )
         support = base.enumerate_support().flatten(1)[:, element]
         return support, [f"{value:g}" for value in support.tolist()]
-    centre, scale = (part.expand(prior.event_shape).reshape(-1)[element] for part in unit(prior))
-    # An angle has no outside: once around is all of it.
-    reach = scale if is_angle(prior) else 2 * scale
-    low, high = span or ((centre - reach).item(), (centre + reach).item())
+    low, high = span or (end.reshape(-1)[element].item() for end in shown(prior))
     values = torch.linspace(low, high, count, device=gan.device)
     return values, [f"{value:.3g}" for value in values.tolist()]
 

@@ -26,6 +26,7 @@ __all__ = [
     "is_angle",
     "log_prob",
     "sample",
+    "shown",
     "support",
     "traced",
     "unit",
@@ -147,6 +148,22 @@ def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
         centre = getattr(element, "loc", torch.zeros(element.batch_shape))
         return centre, torch.full_like(centre, math.pi)
     return _unit(base_support(prior), prior)
+
+
+def shown(prior: Distribution) -> tuple[Tensor, Tensor]:
+    """From where to where a continuous code is shown, two tensors of its event shape.
+
+    Twice the range of :func:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1. An
+    angle has no outside: once around is all of it.
+
+    Example:
+        >>> low, high = shown(dist.Uniform(-1.0, 1.0))
+        >>> low.item(), high.item()
+        (-2.0, 2.0)
+    """
+    centre, scale = (part.expand(prior.event_shape) for part in unit(prior))
+    reach = scale if is_angle(prior) else 2 * scale
+    return centre - reach, centre + reach
 
 
 @singledispatch

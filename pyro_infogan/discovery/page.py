@@ -22,6 +22,7 @@ from ..pages import (
     anchor,
     carried,
     cell,
+    chart,
     confusion,
     declaration,
     document,
@@ -171,53 +172,6 @@ def _strip(found: Discovery, chosen: Tensor, said: Sequence[str]) -> str:
     return f'<ul class="strip">{"".join(items)}</ul>'
 
 
-def _chart(
-    bars: Sequence[float], marks: Sequence[float], ticks: Mapping[float, str], said: str
-) -> str:
-    """Shares as bars, and beside them those that the prior gives, as a dashed line.
-
-    Args:
-        bars: of the images.
-        marks: of the prior, one for each bar.
-        ticks: text beneath, by its place from 0 to the number of bars.
-        said: the chart in words.
-    """
-    width, height, left, foot, top = 540, 190, 44, 24, 8
-    most = max(*bars, *marks) or 1.0
-    step = (width - left - 6) / len(bars)
-    floor = height - foot
-
-    def across(place: float) -> str:
-        return f"{left + place * step:.1f}"
-
-    def up(share: float) -> float:
-        return floor - (floor - top) * share / most
-
-    drawn = [
-        f'<rect class="bar" x="{across(index + 0.08)}" y="{up(share):.1f}" '
-        f'width="{step * 0.84:.1f}" height="{floor - up(share):.1f}"/>'
-        for index, share in enumerate(bars)
-    ]
-    line = " ".join(
-        f"{across(place)},{up(share):.1f}"
-        for index, share in enumerate(marks)
-        for place in (index, index + 1)
-    )
-    texts = [
-        f'<text x="{across(place)}" y="{height - 7}" text-anchor="middle">{escaped(tick)}</text>'
-        for place, tick in ticks.items()
-    ]
-    for share in (0.0, most):
-        texts.append(
-            f'<text x="{left - 6}" y="{up(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
-        )
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(said)}">'
-        f'<line class="axis" x1="{left}" x2="{width - 6}" y1="{floor}" y2="{floor}"/>'
-        f'{"".join(drawn)}<polyline class="prior" points="{line}"/>{"".join(texts)}</svg>'
-    )
-
-
 # Sections
 
 
@@ -282,7 +236,7 @@ def _spread(title: str, one: Numbers) -> str:
     )
     round_ones = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
     ticks = {_BINS * (value - low) / (high - low): number(value) for value in round_ones}
-    return f"""<figure>{_chart(bars.tolist(), marks.tolist(), ticks, said)}
+    return f"""<figure>{chart(bars.tolist(), marks.tolist(), ticks, said)}
 <figcaption>Bars: share of the images by Q’s mean of {escaped(title)}. Dashed: the prior. Q’s
 standard deviation is {number(one.stddev.median().item())} in the median; where it is large, the
 means keep to the prior’s middle.</figcaption></figure>"""
@@ -297,7 +251,7 @@ def _use(title: str, one: Categories) -> str:
     )
     ticks = {kind + 0.5: str(kind) for kind in range(0, kinds, every)}
     shares = [count / sum(counts) for count in counts]
-    return f"""<figure>{_chart(shares, one.prior.tolist(), ticks, said)}
+    return f"""<figure>{chart(shares, one.prior.tolist(), ticks, said)}
 <figcaption>Bars: share of the images whose most probable category it is. Dashed: the prior. The
 entropy of use is {one.use:.3f} nats; even use would have log {kinds} = {math.log(kinds):.3f}.
 </figcaption></figure>"""

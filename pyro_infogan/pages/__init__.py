@@ -3,6 +3,7 @@
 :func:`document` is the whole page; the rest are parts of it, as HTML.
 """
 
+from .charts import chart
 from .document import document
 from .parts import carried, cell, confusion, declaration, drawing, heat, traversal
 from .text import BOUND, anchor, escaped, joined, nats, number, plural, uri
@@ -12,6 +13,7 @@ __all__ = [
     "anchor",
     "carried",
     "cell",
+    "chart",
     "confusion",
     "declaration",
     "document",
