@@ -11,6 +11,8 @@ find its connection closed, and end too.
 """
 
 import os
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +23,8 @@ from typing import Any, Self, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from .devices import usable_device
 from .errors import RunError
@@ -56,8 +60,41 @@ def join(device: str | torch.device | None = None) -> "Alone":
     own = _own_device(device)
     backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     with _reaching(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(
+            backend, timeout=TIMEOUT, world_size=size, rank=rank, store=_fresh(store, rank, size)
+        )
     return Together(own, owner=True)
+
+
+def _fresh(store: Store, rank: int, size: int) -> Store:
+    """A part of ``store`` that only this start of these processes writes to.
+
+    ``torchrun`` keeps one store over its restarts, in which a process would find addresses of the
+    dead. Its count of restarts is each machine's own. So the first process draws the part's name,
+    and answers under names that the others have drawn until each has read the answer.
+    """
+    name = uuid.uuid4().hex
+    if rank:
+        store.set(f"pyro_infogan/drawn/{rank}", name)
+        first = store.get(f"pyro_infogan/answer/{name}").decode()
+        store.set(f"pyro_infogan/{first}/read/{rank}", "")
+        return PrefixStore(f"pyro_infogan/{first}", store)
+    missing = list(range(1, size))
+    until = time.monotonic() + TIMEOUT.total_seconds()
+    while missing:
+        if time.monotonic() > until:
+            raise RuntimeError(f"processes {missing} did not come")
+        for other in missing:
+            # It may be a dead one's still.
+            if store.check([f"pyro_infogan/drawn/{other}"]):
+                drawn = store.get(f"pyro_infogan/drawn/{other}").decode()
+                store.set(f"pyro_infogan/answer/{drawn}", name)
+        time.sleep(0.02)
+        missing = [
+            other for other in missing if not store.check([f"pyro_infogan/{name}/read/{other}"])
+        ]
+    return PrefixStore(f"pyro_infogan/{name}", store)
 
 
 def _own_device(device: str | torch.device | None) -> torch.device:
@@ -285,9 +322,8 @@ class Together(Alone):
         *means, there = flat.div_(self.size).split(
             [*(each.numel() for each in gradients), len(gradients)]
         )
-        torch._foreach_copy_(
-            gradients, [mean.view_as(each) for mean, each in zip(means, gradients, strict=True)]
-        )
+        for mean, each in zip(means, gradients, strict=True):
+            each.copy_(mean.view_as(each))
         # Looking waits for a GPU, and is needed only where something is missing here.
         for place in missing:
             if not there[place]:
@@ -379,6 +415,8 @@ class Together(Alone):
                 + ", as process 0 has",
                 fix="Start all with the same command, on the same images.",
             )
+        # None goes on and writes before all have been found good.
+        self._meet()
 
     def kept(self, gan: nn.Module, own: Mapping[str, Any]) -> dict[str, Any]:
         """What a checkpoint holds beside the first process's own state: everyone's, by rank."""

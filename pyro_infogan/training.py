@@ -176,6 +176,8 @@ def train(
     observed = {name: each.to(device) for name, each in observed.items()}
     log = _Log(run, group, [f"label/{name}" for name in observed])
     declared = {"declaration": gan.declaration(), "settings": settings}
+    going = {"steps": steps, "save_every": save_every, "resume": resume, "out": out is not None}
+    group.check_same({**declared, **going, "precision": precision})
     with (
         group,
         run.locked() if run else nullcontext(),
@@ -184,8 +186,6 @@ def train(
         pyro.validation_enabled(False),
         _stopping() as stop,
     ):
-        going = {"steps": steps, "save_every": save_every, "resume": resume, "out": out is not None}
-        group.check_same({**declared, **going, "precision": precision})
         if run:
             _claim(run, gan, settings, resume)
         start = _restore(run, gan, step, log, steps) if out is not None and resume else 0

@@ -154,7 +154,7 @@ def test_processes_that_were_started_otherwise_are_refused(tmp_path):
     assert "no answer" in str(first.error)
     assert isinstance(second.error, RunError)
     assert re.match(r"process 1 of 2: got settings .*as process 0 has", str(second.error))
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 # The launcher
@@ -201,10 +201,10 @@ def test_torchrun_starts_again_from_the_checkpoint(tmp_path):
     train = ["train", str(file), "--resume", "--save-every", "3", "--device", "cpu", "--out"]
     root = str(Path(__file__).parent.parent)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--max-restarts", "1", "--local-addr", "127.0.0.1"]
     meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     launched = subprocess.run(
-        [*launcher, *meeting, "--local-addr", "127.0.0.1", "--max-restarts", "1"]
-        + ["-m", "pyro_infogan", *train, str(tmp_path / "parts")],
+        [*launcher, *meeting, "-m", "pyro_infogan", *train, str(tmp_path / "parts")],
         env={
             **os.environ,
             "PYTHONPATH": root,
