@@ -4,8 +4,9 @@
     python benchmarks/averaging.py --experiment chairs --rounds 10
     python benchmarks/averaging.py --paper              # the tables of docs/scaling.md
 
-Each setting is a ``torchrun`` of its own. On a machine that does other work too, the times are
-those of a busy machine: the line says what else was running.
+Each setting is a ``torchrun`` of its own. Beside the median time of a step stands what processor
+time a process took for it, which other work on the machine lengthens little; the load before each
+setting is said too.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -25,16 +27,21 @@ SETTINGS = ((1, 64, 1), (1, 128, 1), (1, 128, 2), (2, 64, 1))
 WARM = 3
 
 
-def timed(call: Callable[[], object], rounds: int) -> list[float]:
-    """Milliseconds of each round."""
+def timed(call: Callable[[], object], rounds: int) -> list[tuple[float, float]]:
+    """Milliseconds of each round, and of the processor in it, all threads together."""
     found = []
     for _ in range(rounds):
         _wait()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         call()
         _wait()
-        found.append(1e3 * (time.perf_counter() - start))
+        found.append((1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - used)))
     return found
+
+
+def medians(rounds: list[tuple[float, float]]) -> list[float]:
+    """Of the time and of the processor's, a round."""
+    return [statistics.median(each) for each in zip(*rounds, strict=True)]
 
 
 def _wait() -> None:
@@ -57,23 +64,23 @@ def measure(experiment: str, batch: int, threads: int, rounds: int) -> None:
     declared = built_in()[experiment]
     with join() as group:
         gan = InfoGAN.from_experiment(declared).to(group.device).train()
-        sizes, spent = [], [0.0]
+        sizes, spent = [], []
 
         def average(weights):
             sizes.append(sum(weight.numel() for weight in weights))
-            (took,) = timed(lambda: group.average(weights), 1)
-            spent[0] += took
+            spent.extend(timed(lambda: group.average(weights), 1))
 
         precision = fast_precision(group.device)
         step = Step(gan, declared.objective, declared.rates, precision, average=average)
         real = torch.rand(batch, *declared.image_shape, device=group.device)
         for _ in range(WARM):
             step(real)
-        spent[0] = 0.0
+        spent.clear()
         steps = timed(lambda: step(real), rounds)
-        averaging = spent[0] / rounds
+        # Each player's, in turn.
+        players = [medians(spent[place::2]) for place in (0, 1)]
         messages = [torch.rand(size, device=group.device) for size in sizes[:2]]
-        alone = [0.0]
+        alone = [(0.0, 0.0)]
         if group.size > 1:
             alone = timed(lambda: [dist.all_reduce(each) for each in messages], rounds)
         if group.first:
@@ -81,16 +88,16 @@ def measure(experiment: str, batch: int, threads: int, rounds: int) -> None:
                 "processes": group.size,
                 "batch": batch,
                 "threads": threads,
-                "step_ms": statistics.median(steps),
-                "averaging_ms": averaging,
-                "all_reduce_ms": statistics.median(alone),
+                "step": medians(steps),
+                "averaging": [sum(each) for each in zip(*players, strict=True)],
+                "all_reduce": medians(alone),
                 "megabytes": 4e-6 * sum(sizes[:2]),
                 "precision": str(precision),
             }
             print(json.dumps(found), flush=True)
 
 
-def launch(experiment: str, setting: tuple[int, int, int], rounds: int) -> dict[str, float]:
+def launch(experiment: str, setting: tuple[int, int, int], rounds: int) -> dict[str, Any]:
     """One setting, in processes of its own."""
     processes, batch, threads = setting
     words = [experiment, batch, threads, rounds]
@@ -120,6 +127,7 @@ class Machines:
         inside: bytes a second of an all_reduce between devices of one machine.
         between: bytes a second of a machine's network.
         hop: seconds that a message takes from one device to another.
+        copying: bytes a second of bringing gradients into one message and back.
     """
 
     name: str
@@ -127,31 +135,31 @@ class Machines:
     inside: float
     between: float
     hop: float
+    copying: float
 
     def milliseconds(self, megabytes: float, devices: int, messages: int = 2) -> float:
         """Of averaging over ``devices``: a ring's bytes over its slowest link, and a tree's hops.
 
         A ring enters and leaves each machine once, so that the machine's whole network serves it.
         """
-        slowest = self.inside
-        if devices > self.devices:
-            slowest = min(self.inside, self.between) if self.devices > 1 else self.between
-        moved = 2 * (devices - 1) / devices * megabytes * 1e6 / slowest
+        size = megabytes * 1e6
+        slowest = self.between if devices > self.devices else self.inside
+        moved = 2 * (devices - 1) / devices * size / slowest
         hops = 2 * (devices - 1).bit_length()
-        return 1e3 * (moved + messages * hops * self.hop)
+        return 1e3 * (size / self.copying + moved + messages * hops * self.hop)
 
 
-FAST = Machines("8 GPUs, NVLink, a 400 Gbit/s port each", 8, 150e9, 150e9, 1e-5)
-ONE_PORT = Machines("8 GPUs, NVLink, one 100 Gbit/s port", 8, 150e9, 11e9, 1e-5)
-CORES = Machines("2 cores, 10 Gbit/s", 1, 1.1e9, 1.1e9, 5e-5)
+FAST = Machines("8 GPUs, NVLink, a 400 Gbit/s port each", 8, 150e9, 150e9, 1e-5, 4e11)
+ONE_PORT = Machines("8 GPUs, NVLink, one 100 Gbit/s port", 8, 150e9, 11e9, 1e-5, 4e11)
+CORE = Machines("one core, 10 Gbit/s", 1, 1.1e9, 1.1e9, 5e-5, 1.6e9)
 # Experiment, machines, and milliseconds of a step of 128 images on one device: of GPUs what this
-# project aims at, of 2 cores what RESULTS.md measured (407 images/s).
+# project aims at, of a core what was measured.
 CASES = (
     ("mnist", FAST, 2.0),
     ("mnist", ONE_PORT, 2.0),
     ("chairs", FAST, 6.4),
     ("chairs", ONE_PORT, 6.4),
-    ("mnist", CORES, 314.0),
+    ("mnist", CORE, 578.0),
 )
 
 
@@ -170,7 +178,7 @@ def paper() -> None:
         for devices in counts:
             averaging = machines.milliseconds(megabytes, devices)
             share = step / (step + averaging)
-            cells.append(f"{averaging:.2g} ms, {share:.0%}, {devices * share:,.0f}×")
+            cells.append(f"{averaging:.3g} ms, {share:.0%}, {devices * share:,.0f}×")
         row = (f"{experiment}, {megabytes:.0f} MB", machines.name, f"{step:g} ms", *cells)
         print("| " + " | ".join(row) + " |")
 
@@ -194,12 +202,12 @@ def main() -> None:
         for setting in SETTINGS:
             load = os.getloadavg()[0]
             found = launch(asked.experiment, setting, asked.rounds)
-            print(
-                "| {processes} × {batch} | {threads} each | {step_ms:.0f} ms | "
-                "{averaging_ms:.0f} ms | {all_reduce_ms:.0f} ms |".format(**found),
-                f"{load:.1f} |",
-                flush=True,
-            )
+            cells = [
+                "{:.0f} ms ({:.0f})".format(*found[name])
+                for name in ("step", "averaging", "all_reduce")
+            ]
+            where = "| {processes} × {batch} | {threads} each |".format(**found)
+            print(where, " | ".join(cells), f"| {load:.1f} |", flush=True)
         print("{megabytes:.1f} MB of gradients a step, networks in {precision}".format(**found))
 
 

@@ -311,19 +311,17 @@ class Together(Alone):
         it counts as zero.
         """
         missing = [place for place, weight in enumerate(weights) if weight.grad is None]
+        there = weights[0].new_ones(len(weights))
         for place in missing:
             weights[place].grad = torch.zeros_like(weights[place])
+            there[place] = 0
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        there = gradients[0].new_ones(len(gradients))
-        there[missing] = 0
         flat = torch.cat([*(each.reshape(-1) for each in gradients), there])
         with self._reaching():
             dist.all_reduce(flat)
-        *means, there = flat.div_(self.size).split(
-            [*(each.numel() for each in gradients), len(gradients)]
-        )
-        for mean, each in zip(means, gradients, strict=True):
-            each.copy_(mean.view_as(each))
+        *sums, there = flat.split([*(each.numel() for each in gradients), len(gradients)])
+        for total, each in zip(sums, gradients, strict=True):
+            torch.div(total.view_as(each), self.size, out=each)
         # Looking waits for a GPU, and is needed only where something is missing here.
         for place in missing:
             if not there[place]:
