@@ -226,13 +226,11 @@ def train(
                 line = log.write(done)
                 bar.set_postfix_str(_spoken(line))
                 watch.see(line)
-                if listened:
-                    error = _notified(callbacks, done, line, gan) if group.first else None
-                    if group.from_first(lambda error=error: error is not None):
-                        # What was learned is not a callback's to lose.
-                        if out is not None:
-                            _save(run, gan, step, log, done)
-                        raise error or _told_elsewhere(group)
+                if listened and (error := _notified(group, callbacks, done, line, gan)):
+                    # What was learned is not a callback's to lose.
+                    if out is not None:
+                        _save(run, gan, step, log, done)
+                    raise error
             if done % LOOK_EVERY == 0:
                 watch.look()
             saved = _save(run, gan, step, log, done) if saving else None
@@ -277,18 +275,18 @@ def _stopping() -> Iterator[_Stop]:
 
 
 def _notified(
-    callbacks: Sequence[Callback], step: int, line: Metrics, gan: InfoGAN
+    group: Alone, callbacks: Sequence[Callback], step: int, line: Metrics, gan: InfoGAN
 ) -> Exception | None:
-    """Tell the callbacks of a line; what one of them raised."""
-    try:
-        notify(callbacks, step, line, gan)
-    except Exception as error:
-        return error
-    return None
-
-
-def _told_elsewhere(group: Alone) -> RunError:
-    return RunError(
+    """Tell the first process's callbacks of a line; the error, if one of them raised any."""
+    raised = None
+    if group.first:
+        try:
+            notify(callbacks, step, line, gan)
+        except Exception as error:
+            raised = error
+    if not group.from_first(lambda: raised is not None):
+        return None
+    return raised or RunError(
         f"process {group.rank} of {group.size}",
         got="an error in a callback of process 0",
         expected="none",

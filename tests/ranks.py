@@ -219,6 +219,16 @@ def full(rank, folder):
     fit(folder, 20)
 
 
+def interrupted(rank, folder):
+    """A callback of the first process fails; the second has none."""
+
+    class Failing:
+        def on_log(self, step, metrics, gan):
+            raise ValueError(f"at {step}")
+
+    fit(folder, 33, save_every=100, callbacks=[Failing()] if rank == 0 else [])
+
+
 def command(rank, *words):
     """The command line."""
     main(list(words))

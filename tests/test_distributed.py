@@ -154,6 +154,15 @@ def test_an_error_of_one_ends_the_other(tmp_path):
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [2]
 
 
+def test_a_callback_of_the_first_that_fails_ends_all_after_saving(whole, tmp_path):
+    first, second = ranks.run(ranks.interrupted, tmp_path)
+    assert isinstance(first.error, ValueError)
+    assert "an error in a callback of process 0" in str(second.error)
+    assert [step for step, _ in Run(tmp_path).checkpoints()] == [10]
+    values(ranks.fitted, tmp_path, 13)
+    check_same_end(whole, tmp_path)
+
+
 def test_processes_that_were_started_otherwise_are_refused(tmp_path):
     first, second = ranks.run(ranks.unlike, tmp_path / "run")
     assert "no answer" in str(first.error)
