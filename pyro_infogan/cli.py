@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the commands, so that --help is instant."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from .errors import DataError, DeclarationError, InfoGANError, Stopped
+from .errors import DataError, DeclarationError, DivergenceError, InfoGANError, Stopped
 
 if TYPE_CHECKING:
     from .datasets import ImageSet
+    from .distributed import Alone
     from .infogan import InfoGAN
     from .models import Experiment
     from .runs import Run
 
 __all__ = ["main"]
 
+_UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 # Images side by side in a picture of reconstructions.
 _COLUMNS = 10
 
@@ -47,7 +50,7 @@ class Train(Command):
     steps: int | None = None
     """updates of each player; the experiment's by default"""
     batch_size: int | None = None
-    """images in each update; the experiment's by default"""
+    """images in each update, of each process under torchrun; the experiment's by default"""
     seed: int = 0
     """of the weights, the order of the data, and every draw"""
     out: Path | None = None
@@ -67,15 +70,19 @@ class Train(Command):
 
     def __call__(self) -> None:
         """Build the experiment's InfoGAN from the seed, and train it."""
+        from .distributed import join
+
+        with join(self.device) as group:
+            self._train(group)
+
+    def _train(self, group: "Alone") -> None:
         import torch
 
         from .callbacks import TensorBoard
-        from .devices import usable_device
         from .inference import PLAIN_GAN
         from .infogan import InfoGAN
         from .training import train
 
-        device = usable_device(self.device)
         _check_seed(self.seed)
         name, experiment, file = _experiment(self.experiment)
         experiment = experiment.varied(self.variation) if self.variation else experiment
@@ -85,8 +92,10 @@ class Train(Command):
         callbacks = [TensorBoard(out / "tensorboard")] if self.tensorboard else []
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
-        print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
-        dataset = experiment.images(train=True, path=self.data)
+        if group.first:
+            print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
+        with group.in_turn():
+            dataset = experiment.images(train=True, path=self.data)
         train(
             gan,
             dataset,
@@ -95,7 +104,7 @@ class Train(Command):
             batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
             seed=self.seed,
             out=out,
-            device=device,
+            device=group.device,
             objective=PLAIN_GAN if self.plain_gan else experiment.objective,
             rates=experiment.rates,
             resume=self.resume,
@@ -561,7 +570,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         command()
     except Stopped as stop:
-        print(f"{stop}\nTo go on: {_resuming(words)}", file=sys.stderr)
+        if _speaks():
+            print(f"{stop}\nTo go on: {_resuming(words)}", file=sys.stderr)
         sys.exit(128 + stop.signal)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -570,7 +580,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if command.debug:
             raise
         if isinstance(error, InfoGANError):
-            print(f"error: {error}", file=sys.stderr)
+            # All processes come to this one alike; any other error is a process's own.
+            if _speaks() or not isinstance(error, DivergenceError):
+                print(f"error: {error}", file=sys.stderr)
         else:
             said = (str(error).splitlines() or [""])[0]
             print(
@@ -584,7 +596,14 @@ def main(args: Sequence[str] | None = None) -> None:
 def _resuming(words: Sequence[str]) -> str:
     """The command that goes on with a run."""
     known = [] if "--resume" in words else ["--resume"]
+    if _UNDER_TORCHRUN in os.environ:
+        return " ".join(["the same torchrun command", *(f"with {word}" for word in known)])
     return shlex.join(["pyro-infogan", *words, *known])
+
+
+def _speaks() -> bool:
+    """Whether this process tells what all have come to: of several, the first."""
+    return _UNDER_TORCHRUN not in os.environ or os.environ.get("RANK") == "0"
 
 
 def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:

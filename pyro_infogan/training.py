@@ -18,11 +18,11 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -32,7 +32,8 @@ from tqdm import tqdm
 from .callbacks import Callback, checked_callbacks, notify
 from .datasets import ImageSet
 from .descriptions import matches
-from .devices import fast_precision, keep_memory, usable_device
+from .devices import fast_precision, keep_memory
+from .distributed import Alone, join
 from .errors import DataError, DivergenceError, RunError, Stopped, checked_count
 from .images import checked_images, scaled
 from .inference import (
@@ -94,15 +95,20 @@ def train(
     once. A run that is stopped so, or killed, and resumed ends as if it had not been: on a CPU, bit
     by bit.
 
+    Where ``torchrun`` started several processes, all of them train this one ``gan``, which becomes
+    the first process's: each on its share of the images, with draws of its own and gradients
+    averaged (docs/scaling.md). The first one keeps the run folder; metrics are means over all.
+
     Args:
         gan: what to train, in place.
         dataset: a set of :mod:`~pyro_infogan.datasets`, or images (n, C, H, W), uint8 or floats in
             [0, 1]. They are held on the device as they are.
         steps: updates of each player, those before a resume included.
-        batch_size: real images, and generated ones, in each update; at least 2, for batch norm.
+        batch_size: real images, and generated ones, in each update of each process; at least 2,
+            for batch norm.
         seed: of the order of the data and of every draw.
         out: run folder for ``run.json``, ``metrics.jsonl`` and checkpoints; None keeps nothing.
-        device: where to train; a GPU if there is one, by default.
+        device: where to train; a GPU if there is one, by default, and a GPU for each process.
         labels: of codes that have any, by name, (n, event shape) in the order of the images: whole
             numbers with −1 for an image without one, or floats with NaN. Q of these codes then
             learns from the labelled images alone (semi-supervised InfoGAN, Spurr et al. 2017), as
@@ -115,7 +121,8 @@ def train(
         resume: go on from the run folder's newest good checkpoint, where there is one.
         save_every: steps between checkpoints; there is one after the last step too.
         callbacks: told of each line of metrics: see :class:`~pyro_infogan.callbacks.Callback`. What
-            they do changes nothing of the run; an exception of theirs ends it, after saving.
+            they do changes nothing of the run; an exception of theirs ends it, after saving. Of
+            several processes the first one calls its own.
         experiment: name of the experiment that declared this, for ``run.json``.
         experiment_file: the user's file that declared it, of which the run keeps a copy.
         experiment_data: where its images were read from, for ``run.json``.
@@ -129,22 +136,24 @@ def train(
     Raises:
         DataError: for images, labels or a batch size that do not fit, before anything is written.
         RunError: for a folder that holds another run, is in use by another process, goes missing or
-            fills up, or a device that is not there. The last good checkpoint stays.
+            fills up, a device that is not there, or one of several processes that ends. The last
+            good checkpoint stays.
         DivergenceError: where a loss or weight stops being finite; the last good checkpoint stays.
         Stopped: after a signal.
 
     Warns:
         TrainingWarning: of losses that are finite and go wrong.
     """
+    group = join(device)
+    device = group.device
     images = checked_images(
         dataset.images if isinstance(dataset, ImageSet) else dataset, gan.image_shape
     )
     observed = checked_labels(gan.prior, labels or {}, len(images))
-    _check_counts(steps, batch_size, seed, save_every, len(images))
+    _check_counts(steps, batch_size, seed, save_every, len(images), group.size)
     callbacks = checked_callbacks(callbacks)
-    device = usable_device(device)
     keep_memory()
-    run = Run(out) if out is not None else None
+    run = Run(out) if out is not None and group.first else None
     settings = {
         "experiment": experiment,
         "images": [*images.shape, str(images.dtype), _checksum(images)],
@@ -155,39 +164,48 @@ def train(
     }
     if observed:
         settings["labels"] = {name: _told(each) for name, each in observed.items()}
+    if group.size > 1:
+        settings["processes"] = group.size
     # What else can be refused is refused before anything is written.
     precision = precision or fast_precision(device)
     gan.to(device).train()
-    step = Step(gan, objective, rates, precision, tuple(observed))
+    group.broadcast(gan)
+    step = Step(gan, objective, rates, precision, tuple(observed), group.average)
     images = images.to(device)
     labelled = {name: each.known.cpu() for name, each in observed.items()}
     observed = {name: each.to(device) for name, each in observed.items()}
-    log = _Log(run)
+    log = _Log(run, group, [f"label/{name}" for name in observed])
+    declared = {"declaration": gan.declaration(), "settings": settings}
+    going = {"steps": steps, "save_every": save_every, "resume": resume, "out": out is not None}
+    group.check_same({**declared, **going, "precision": precision})
     with (
+        group,
         run.locked() if run else nullcontext(),
-        seeded(derived(seed, 0), device),
+        # Numbers that are left out count as 0: the first process draws as one by itself.
+        seeded(derived(seed, 0, group.rank), device),
         pyro.validation_enabled(False),
         _stopping() as stop,
     ):
         if run:
             _claim(run, gan, settings, resume)
-        start = _restore(run, gan, step, log, steps) if run and resume else 0
+        start = _restore(run, gan, step, log, steps) if out is not None and resume else 0
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **_versions(device)}
             facts["data"] = str(experiment_data) if experiment_data else None
-            declared = {"declaration": gan.declaration(), "settings": settings}
             run.write_record({**declared, **facts}, experiment_file)
-        order = ((each, 0) for each in _batches(len(images), batch_size, seed, start))
+        every = batch_size * group.size
+        order = ((group.share(each), 0) for each in _batches(len(images), every, seed, start))
         if observed:
             any_code = torch.stack(list(labelled.values())).any(0)
             schedule = objective.guidance.schedule
-            order = _guided(order, any_code, schedule, batch_size, seed, start)
+            order = _guided(order, any_code, schedule, batch_size, seed, start, group)
         watch = Watch(gan, images)
+        listened = group.from_first(lambda: bool(callbacks))
         bar = tqdm(
             range(start + 1, steps + 1),
             initial=start,
             total=steps,
-            disable=not progress,
+            disable=not (progress and group.first),
             dynamic_ncols=True,
             unit="step",
         )
@@ -199,28 +217,27 @@ def train(
                 for name, each in observed.items()
                 if labelled[name][chosen[:count]].any()
             }
-            log.add(step(scaled(images[places]), told), batch_size)
-            stopped = stop.signal if done < steps else None
-            saving = run is not None and (done % save_every == 0 or done == steps or bool(stopped))
+            log.add(step(scaled(images[places]), told), every)
+            stopped = group.agreed(stop.signal) if done < steps else None
+            saving = out is not None and (done % save_every == 0 or done == steps or bool(stopped))
             if saving or done % LOG_EVERY == 0 or done == steps:
                 _stop_unless_finite(log, gan, done, run)
             if done % LOG_EVERY == 0 or done == steps:
                 line = log.write(done)
                 bar.set_postfix_str(_spoken(line))
                 watch.see(line)
-                try:
-                    notify(callbacks, done, line, gan)
-                except Exception:
+                if listened and (error := _notified(group, callbacks, done, line, gan)):
                     # What was learned is not a callback's to lose.
-                    if run:
-                        run.save(done, _state(gan, step, log))
-                    raise
+                    if out is not None:
+                        _save(run, gan, step, log, done)
+                    raise error
             if done % LOOK_EVERY == 0:
                 watch.look()
-            saved = run.save(done, _state(gan, step, log)) if run and saving else None
+            saved = _save(run, gan, step, log, done) if saving else None
             if stopped:
                 bar.close()
                 raise Stopped(_farewell(done, saved), stopped)
+        group.average_buffers(gan)
     gan.eval()
     return log.lines
 
@@ -257,7 +274,27 @@ def _stopping() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _farewell(step: int, saved: Path | None) -> str:
+def _notified(
+    group: Alone, callbacks: Sequence[Callback], step: int, line: Metrics, gan: InfoGAN
+) -> Exception | None:
+    """Tell the first process's callbacks of a line; the error, if one of them raised any."""
+    raised = None
+    if group.first:
+        try:
+            notify(callbacks, step, line, gan)
+        except Exception as error:
+            raised = error
+    if not group.from_first(lambda: raised is not None):
+        return None
+    return raised or RunError(
+        f"process {group.rank} of {group.size}",
+        got="an error in a callback of process 0",
+        expected="none",
+        fix="It is told there. The step was saved first: go on with --resume.",
+    )
+
+
+def _farewell(step: int, saved: str | None) -> str:
     if saved is None:
         return f"Stopped after step {step}; there is no run folder to go on from."
     return f"Stopped after step {step}, saved as {saved}; go on with --resume (resume=True)."
@@ -266,8 +303,10 @@ def _farewell(step: int, saved: Path | None) -> str:
 class _Log:
     """Sums of what the steps report, and the lines made of them."""
 
-    def __init__(self, run: Run | None) -> None:
-        self.run = run
+    def __init__(self, run: Run | None, group: Alone, names: Sequence[str]) -> None:
+        self.run, self.group = run, group
+        # Of what not every process has in every line.
+        self.names = names
         self.lines: list[Metrics] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -296,13 +335,19 @@ class _Log:
         found = (
             (number, name)
             for number, losses in enumerate(self.recent, start=first)
-            for name, loss in losses.items()
+            for name, loss in self._totals(losses, dict.fromkeys(losses, 1))[0].items()
             if not loss.isfinite()
         )
         return next(found, (step, "a sum of losses"))
 
     def means(self) -> Metrics:
-        return {name: (total / self.counts[name]).item() for name, total in self.sums.items()}
+        sums, counts = self._totals(self.sums, self.counts)
+        return {name: (total / counts[name]).item() for name, total in sums.items()}
+
+    def _totals(
+        self, sums: Mapping[str, Tensor], counts: Mapping[str, int]
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, int]]:
+        return self.group.totals(sums, counts, self.names)
 
     def write(self, step: int) -> Metrics:
         # A clock may be too coarse to have moved.
@@ -317,25 +362,35 @@ class _Log:
         return line
 
 
-def _state(gan: InfoGAN, step: Step, log: _Log) -> dict[str, Any]:
-    """Everything that a resumed run needs to go on as if it had not stopped."""
+def _save(run: Run | None, gan: InfoGAN, step: Step, log: _Log, done: int) -> str:
+    """Write everything that a resumed run needs to go on as if it had not stopped."""
     random = {"cpu": torch.get_rng_state()}
     if gan.device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(gan.device)
-    return {
-        **gan.contents(),
-        "optimisers": {name: opt.state_dict() for name, opt in step.optimisers.items()},
-        "random": random,
-        "log": {"sums": log.sums, "counts": log.counts},
-    }
+    sums = {name: total.cpu() for name, total in log.sums.items()}
+    own = {"random": random, "log": {"sums": sums, "counts": log.counts}}
+    others = log.group.kept(gan, own)
+    with log.group.averaged_buffers(gan):
+        optimisers = {name: opt.state_dict() for name, opt in step.optimisers.items()}
+        contents = {**gan.contents(), "optimisers": optimisers, **own, **others}
+        return log.group.from_first(lambda: str(cast(Run, run).save(done, contents)))
 
 
-def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
+def _newest(run: Run) -> tuple[Path, dict[str, Any]] | None:
+    """The newest good checkpoint, where there is any."""
+    if run.checkpoints():
+        return run.newest()
+    run.forget_after(0)
+    return None
+
+
+def _restore(run: Run | None, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
     """Take up the newest good checkpoint, to go on to ``steps``; the step it was saved after."""
-    if not run.checkpoints():
-        run.forget_after(0)
+    # The first process alone has a run, and reads for all.
+    found = log.group.from_first(lambda: _newest(cast(Run, run)))
+    if found is None:
         return 0
-    path, contents = run.newest()
+    path, contents = found
     gan.adopt(contents, path)
     try:
         done = _adopt_state(contents, path, gan, step, log)
@@ -349,8 +404,9 @@ def _restore(run: Run, gan: InfoGAN, step: Step, log: _Log, steps: int) -> int:
             fix="It may come from another version; move it away, and go on from the one before.",
         ) from error
     # A run that ended between two lines closed with a short one, which now gets its full length.
-    run.forget_after(done - done % LOG_EVERY if done < steps else done)
-    log.lines = list(run.metrics())
+    if run:
+        run.forget_after(done - done % LOG_EVERY if done < steps else done)
+    log.lines = log.group.from_first(lambda: list(cast(Run, run).metrics()))
     return done
 
 
@@ -364,10 +420,11 @@ def _adopt_state(
         _check_moments(saved[name], step.players[name])
         # Copies, since what was read is mapped from a file that will be removed.
         optimiser.load_state_dict(copy.deepcopy(saved[name]))
-    kept = part(contents, "log", path)
+    own = log.group.taken(gan, contents)
+    kept = part(own, "log", path)
     log.sums = {name: total.clone().to(device) for name, total in kept["sums"].items()}
     log.counts = dict(kept["counts"])
-    random = part(contents, "random", path)
+    random = part(own, "random", path)
     torch.set_rng_state(random["cpu"].clone())
     if device.type == "cuda" and "cuda" in random:
         torch.cuda.set_rng_state(random["cuda"].clone(), device)
@@ -415,24 +472,26 @@ def _guided(
     batch_size: int,
     seed: int,
     start: int,
+    group: Alone,
 ) -> Iterator[tuple[Tensor, int]]:
     """Batches after the first ``start``, and how many at the front of each are labelled ones.
 
     The others come from all images, as without labels. Both what the schedule draws and the order
-    of the labelled images follow from the seed.
+    of the labelled images follow from the seed, of which each process takes its share.
     """
     labelled = known.nonzero().squeeze(-1)
-    per_epoch = max(1, len(known) // batch_size)
+    per_epoch = max(1, len(known) // (batch_size * group.size))
     draws = torch.Generator().manual_seed(derived(seed, 2))
     shuffles = torch.Generator().manual_seed(derived(seed, 3))
     pool = torch.empty(0, dtype=torch.int64)
     for step in itertools.count():
         draw = torch.rand((), generator=draws, dtype=torch.float64).item()
         count = schedule.labelled(batch_size, step // per_epoch, draw)
-        while len(pool) < count:
+        everyones = count * group.size
+        while len(pool) < everyones:
             shuffled = torch.randperm(len(labelled), generator=shuffles)
             pool = torch.cat([pool, labelled[shuffled]])
-        chosen, pool = pool[:count], pool[count:]
+        chosen, pool = group.share(pool[:everyones]), pool[everyones:]
         if step >= start:
             yield torch.cat([chosen, next(order)[0][: batch_size - count]]), count
 
@@ -477,16 +536,19 @@ def _claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) ->
         )
 
 
-def _check_counts(steps: int, batch_size: int, seed: int, save_every: int, images: int) -> None:
+def _check_counts(
+    steps: int, batch_size: int, seed: int, save_every: int, images: int, processes: int
+) -> None:
     checked_count("steps", steps, least=1)
     checked_count("batch_size", batch_size, least=2)
     checked_count("seed", seed, least=0)
     checked_count("save_every", save_every, least=1)
-    if images < batch_size:
+    if images < batch_size * processes:
+        beside = f" for each of {processes} processes" if processes > 1 else ""
         raise DataError(
             "images",
             got=images,
-            expected=f"at least one batch of {batch_size}",
+            expected=f"at least one batch of {batch_size}{beside}",
             fix="Lower batch_size, or bring more images.",
         )
 
@@ -500,7 +562,7 @@ def _stop_unless_finite(log: _Log, gan: InfoGAN, step: int, run: Run | None) -> 
         )
     if name is None:
         return
-    saved = run.checkpoints() if run else []
+    saved = log.group.from_first(lambda: run.checkpoints() if run else [])
     kept = f"The last good checkpoint is {saved[-1][1]}" if saved else "No checkpoint was saved"
     raise DivergenceError(
         f"training, at step {first}",

@@ -26,6 +26,7 @@ ALLOWED = {
     "codes": LEAVES,
     "descriptions": LEAVES,
     "devices": LEAVES,
+    "distributed": LEAVES | {"devices"},
     "images": LEAVES,
     "runs": LEAVES,
     "inference": LEAVES | {"codes"},
@@ -37,7 +38,8 @@ ALLOWED = {
     "animation": CORE | {"runs", "infogan", "traversal"},
     "watch": CORE | {"infogan"},
     "callbacks": CORE | {"infogan", "traversal"},
-    "training": CORE | {"runs", "inference", "infogan", "datasets", "watch", "callbacks"},
+    "training": CORE
+    | {"distributed", "runs", "inference", "infogan", "datasets", "watch", "callbacks"},
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
     "export": CORE | {"runs", "inference", "infogan", "datasets"},

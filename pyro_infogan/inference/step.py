@@ -24,7 +24,7 @@ formed.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -221,6 +221,10 @@ class Drawn(NamedTuple):
     images: Tensor
 
 
+def _as_they_are(weights: Sequence[nn.Parameter]) -> None:
+    """A process by itself averages nothing."""
+
+
 @dataclass
 class Step:
     """One update of both players, and the state that goes with it.
@@ -231,6 +235,8 @@ class Step:
         rates: Adam's settings.
         precision: dtype that the networks compute in; scores and losses stay in float32.
         guided: codes that have labels. Q of them learns from labelled real images alone.
+        average: called with the weights that an optimiser is about to move, whose gradients it may
+            replace, such as by their means over several processes.
     """
 
     gan: Game
@@ -238,6 +244,7 @@ class Step:
     rates: Rates = PAPER_RATES
     precision: torch.dtype = torch.float32
     guided: Collection[str] = ()
+    average: Callable[[Sequence[nn.Parameter]], None] = _as_they_are
 
     def __post_init__(self) -> None:
         gan = self.gan
@@ -403,6 +410,7 @@ class Step:
             log_p = gan.prior.log_prob(codes)
             learned = torch.stack([value for value in log_p.values() if value.requires_grad])
             (-wake * learned.sum(0).mean()).backward(inputs=self.players["prior"])
+        self.average(self.players["prior"])
         self.optimisers["prior"].step()
 
     def _score_function(
@@ -508,4 +516,5 @@ class Step:
         optimiser.zero_grad()
         for place, (loss, weights) in enumerate(routes, start=1):
             loss.backward(inputs=weights, retain_graph=place < len(routes))
+        self.average(self.players[player])
         optimiser.step()
