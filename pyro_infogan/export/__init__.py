@@ -4,13 +4,12 @@
 is the extra ``export``; for the page, onnxruntime-web too, which npm fetches once.
 """
 
-from .graphs import TOLERANCE, Graph, generator_graph, posterior_graph
+from .graphs import Graph, generator_graph, posterior_graph
 from .web import write_page
 from .weights import load, read, save
 from .write import Written, write
 
 __all__ = [
-    "TOLERANCE",
     "Graph",
     "Written",
     "generator_graph",

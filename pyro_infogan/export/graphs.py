@@ -25,7 +25,7 @@ from ..randomness import seeded
 from .extra import optional
 from .numbers import Reading, told
 
-__all__ = ["TOLERANCE", "Graph", "generator_graph", "posterior_graph"]
+__all__ = ["Graph", "generator_graph", "posterior_graph"]
 
 TOLERANCE = 1e-4
 """How far ONNX Runtime may be from torch, as a share of a number above 1."""
