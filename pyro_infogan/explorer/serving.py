@@ -87,8 +87,8 @@ def server(gan: InfoGAN, title: str) -> Any:
         pwa=False,
     )
     headers = [("Content-Security-Policy", _POLICY)]
-    # Open pages keep a connection, which is not waited for, nor its end told as an error. What fails
-    # in an event gradio itself tells.
+    # Open pages keep a connection, which is not waited for, nor its end told as an error. What
+    # fails in an event gradio itself tells.
     config = uvicorn.Config(app, log_level="critical", headers=headers, timeout_graceful_shutdown=1)
     return uvicorn.Server(config)
 
