@@ -5,8 +5,19 @@
 loopback.
 """
 
-from .controls import Panel
+from .controls import Choice, Control, Dial, Panel, Position, Share, Slider, Switch
 from .page import explorer
 from .serving import serve
 
-__all__ = ["Panel", "explorer", "serve"]
+__all__ = [
+    "Choice",
+    "Control",
+    "Dial",
+    "Panel",
+    "Position",
+    "Share",
+    "Slider",
+    "Switch",
+    "explorer",
+    "serve",
+]
