@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install mnist test docs soak wheel oldest figure1 seeds clean
+.PHONY: install mnist test docs bench soak wheel oldest figure1 seeds clean
 
 install: $(INSTALLED)
 
@@ -29,6 +29,10 @@ test: $(INSTALLED)
 ## The documentation, into docs/_build/html; a warning is an error.
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html
+
+## Speed beside a textbook's and the machine's limit; a quarter of an hour on an idle machine.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed.py
 
 ## 200 kills of one run, and thousands of generated cases of declarations, files and command lines.
 soak: $(INSTALLED)
