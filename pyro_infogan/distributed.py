@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -33,8 +33,6 @@ __all__ = ["Alone", "Together", "join"]
 
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for one that is connected and silent, such as one that draws a set."""
-
-T = TypeVar("T")
 
 
 def join(device: str | torch.device | None = None) -> "Alone":
@@ -211,7 +209,7 @@ class Alone:
         """The signal that asks to stop, once it is known to all, whichever process got it."""
         return signal
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], Any]) -> Any:
         """What the first process makes."""
         return make()
 
@@ -390,7 +388,7 @@ class Together(Alone):
             work.wait()
         return int(flag) or None
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], Any]) -> Any:
         """What the first process makes."""
         made: list[Any] = [make() if self.first else None]
         with self._reaching():
