@@ -171,6 +171,8 @@ def _at(number, act):
 
 def signalled(rank, folder, number):
     """The second process alone gets a signal in its seventh step."""
+    # A shell starts what it puts in the background with Ctrl-C ignored, and so it would stay.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if rank == 1:
         _at(7, lambda: os.kill(os.getpid(), number))
     fit(folder, 33, save_every=100 if number != signal.SIGKILL else 3)

@@ -198,7 +198,8 @@ def test_snippets_run(page, quick):
 def test_commands_are_understood(page):
     """Every command line is one, though it is not run."""
     for line, code in blocks(page, "sh"):
-        for number, command in enumerate(code.splitlines(), start=line + 1):
+        whole = code.replace("\\\n", "")
+        for number, command in enumerate(whole.splitlines(), start=line + 1):
             words = shlex.split(command, comments=True)
             if words[:1] == ["pyro-infogan"]:
                 try:
