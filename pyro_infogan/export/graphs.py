@@ -29,7 +29,8 @@ __all__ = ["Graph", "generator_graph", "posterior_graph"]
 
 TOLERANCE = 1e-4
 """How far ONNX Runtime may be from torch, as a share of a number above 1."""
-_OPSET = 20
+# What the exporter itself writes: bringing it to a later one fails in some versions of torch.
+_OPSET = 18
 _BATCH = "images"
 # Traced at one size, run at others, so that a batch written into the graph is found.
 _TRACED, _TRIED = 5, (1, 7)
@@ -53,13 +54,13 @@ class Graph:
 
 
 class _Generator(nn.Module):
-    """Noise and codes, one argument each, to images."""
+    """Noise and codes to images."""
 
     def __init__(self, gan: InfoGAN) -> None:
         super().__init__()
         self.gan, self.names = gan, tuple(gan.prior.sites)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         noise, *codes = inputs
         return (self.gan.decode(noise, dict(zip(self.names, codes, strict=True))),)
 
@@ -71,7 +72,7 @@ class _Posterior(nn.Module):
         super().__init__()
         self.gan, self.reading = gan, reading
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         images, *codes = inputs
         given = dict(zip(self.gan.prior.sites, codes, strict=True)) if codes else {}
         found = told(self.gan.posteriors(images), given)
@@ -163,7 +164,7 @@ def _graph(
             difference = max(
                 [
                     difference,
-                    *map(_difference, map(torch.from_numpy, got), module(*inputs.values())),
+                    *map(_difference, map(torch.from_numpy, got), module(tuple(inputs.values()))),
                 ]
             )
     # A NaN makes the comparison false.
@@ -208,7 +209,7 @@ def _traced(
         with _silence():
             program: Any = torch.onnx.export(
                 module,
-                tuple(inputs.values()),
+                (tuple(inputs.values()),),
                 dynamo=True,
                 dynamic_shapes=(tuple(batch for _ in inputs),),
                 input_names=[f"in:{name}" for name in inputs],
@@ -277,7 +278,7 @@ def _rename(graph: Any) -> None:
 
 def _translations() -> dict[Any, Callable]:
     """What the exporter does not know of the operations that families use."""
-    op = optional("onnxscript").opset20
+    op = optional("onnxscript").opset18
 
     def hypot(self: Any, other: Any) -> Any:
         return op.Sqrt(op.Add(op.Mul(self, self), op.Mul(other, other)))
