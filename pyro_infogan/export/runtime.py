@@ -1,6 +1,6 @@
 """onnxruntime-web, which runs graphs in a browser: fetched from npm once, and kept.
 
-It is no part of the package, which its WebAssembly would make half as large again, nor of the
+It is no part of the package, which its WebAssembly would make a third larger, nor of the
 repository, which would keep every version of it. What is kept is npm's own archive, so that a copy
 from elsewhere does as well, and its checksum is the one that npm publishes.
 """
