@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pyro_infogan import InfoGAN, Objective, train
+from pyro_infogan.inference import Step
 from pyro_infogan.inference.guidance import Guidance, Mixed
 from pyro_infogan.models.networks import FromImage, Pair, ToImage
 
@@ -67,6 +68,20 @@ def fit(folder, steps, schedule=None, **settings):
         **chosen,
     )
     return gan
+
+
+def at_step(number, act):
+    """Steps of training that do something at one of them."""
+    real, calls = Step.__call__, []
+
+    def step(self, *arguments):
+        calls.append(1)
+        told = real(self, *arguments)
+        if len(calls) == number:
+            act()
+        return told
+
+    return step
 
 
 def main():

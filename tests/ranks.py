@@ -19,7 +19,7 @@ from pyro_infogan.cli import main
 from pyro_infogan.distributed import join
 from pyro_infogan.inference import Step
 from pyro_infogan.models.networks import FromImage, Pair, ToImage
-from tests.killed import Codes, fit, images, tiny
+from tests.killed import Codes, at_step, fit, images, tiny
 
 SIZE = 2
 CODES = {"digit": dist.Categorical(torch.ones(3)), "slant": dist.Uniform(-1.0, 1.0)}
@@ -156,25 +156,12 @@ def fitted(rank, folder, steps, schedule=None, stops=()):
     return gan.state_dict()
 
 
-def _at(number, act):
-    real, calls = Step.__call__, []
-
-    def step(self, *arguments):
-        calls.append(1)
-        told = real(self, *arguments)
-        if len(calls) == number:
-            act()
-        return told
-
-    Step.__call__ = step
-
-
 def signalled(rank, folder, number):
     """The second process alone gets a signal in its seventh step."""
     # A shell starts what it puts in the background with Ctrl-C ignored, and so it would stay.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if rank == 1:
-        _at(7, lambda: os.kill(os.getpid(), number))
+        Step.__call__ = at_step(7, lambda: os.kill(os.getpid(), number))
     fit(folder, 33, save_every=100 if number != signal.SIGKILL else 3)
 
 

@@ -19,7 +19,7 @@ from pyro_infogan import InfoGAN, runs, training
 from pyro_infogan.errors import RunError, Stopped
 from pyro_infogan.inference.guidance import Alternating, Mixed
 from pyro_infogan.runs import Run
-from tests.killed import fit
+from tests.killed import at_step, fit
 
 SOAK = bool(os.environ.get("SOAK"))
 KILLS = 200 if SOAK else 20
@@ -146,20 +146,6 @@ def test_killed_at_any_moment(victim, tmp_path):
 
 
 # Signals
-
-
-def at_step(number, act):
-    """Steps of training that do something at one of them."""
-    real, calls = training.Step.__call__, []
-
-    def step(self, *arguments):
-        calls.append(1)
-        told = real(self, *arguments)
-        if len(calls) == number:
-            act()
-        return told
-
-    return step
 
 
 @contextmanager
