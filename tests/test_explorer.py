@@ -435,17 +435,27 @@ def test_the_last_of_many_moves_counts(page, site):
 
 @in_a_browser
 def test_the_dial_turns(page):
-    before = source(page)
-    box = page.locator("[id='code-angle'] svg").bounding_box()
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(middle[0], middle[1] - 20)
-    page.mouse.down()
+    before, face = source(page), page.locator("[id='code-angle'] svg")
+    box = face.bounding_box()
+    right, above = box["width"] / 2, box["height"] / 2 - 20
+    # Unlike gradio's own controls, it listens only some time after it is drawn.
+    page.wait_for_function(
+        """([address, x, y]) => {
+            const face = document.querySelector(address), box = face.getBoundingClientRect();
+            const at = {bubbles: true, buttons: 1, clientX: box.left + x, clientY: box.top + y};
+            face.dispatchEvent(new PointerEvent('pointermove', at));
+            return document.querySelector('#code-angle output').textContent === '90°';
+        }""",
+        arg=["#code-angle svg", right, above],
+    )
     seen = changed(page, before)
-    assert page.inner_text("[id='code-angle'] output") == "90°"
-    page.mouse.move(middle[0] - 20, middle[1], steps=4)
+    face.hover(position={"x": right, "y": above})
+    page.mouse.down()
+    box = face.bounding_box()
+    page.mouse.move(box["x"] + right - 20, box["y"] + above + 20, steps=4)
     page.mouse.up()
     page.wait_for_function(
-        "() => /180°/.test(document.querySelector(\"[id='code-angle'] output\").textContent)"
+        "() => document.querySelector('#code-angle output').textContent === '180°'"
     )
     seen = changed(page, seen)
     page.focus("[id='code-angle'] .dial")
