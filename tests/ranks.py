@@ -14,11 +14,12 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyro_infogan import InfoGAN, Rates, train, training
+from pyro_infogan import InfoGAN, Rates, train
 from pyro_infogan.cli import main
 from pyro_infogan.distributed import join
 from pyro_infogan.inference import Step
 from pyro_infogan.models.networks import FromImage, Pair, ToImage
+from pyro_infogan.training import loop
 from tests.killed import Codes, at_step, fit, images, tiny
 
 SIZE = 2
@@ -132,7 +133,7 @@ def apart(rank, steps):
     torch.manual_seed(rank)
     gan = InfoGAN(Codes(), (1, 8, 8), noise=2, networks=tiny)
     seen, noises = [], []
-    scaled, draw = training.scaled, gan.draw
+    scaled, draw = loop.scaled, gan.draw
 
     def seeing(batch):
         seen.extend(batch)
@@ -143,7 +144,7 @@ def apart(rank, steps):
         noises.append(noise)
         return noise, codes
 
-    training.scaled = seeing
+    loop.scaled = seeing
     gan.draw = drawing
     lines = train(gan, images(), steps, batch_size=8, device="cpu", progress=False)
     return gan.state_dict(), lines, torch.stack(seen), torch.stack(noises)
@@ -167,13 +168,13 @@ def signalled(rank, folder, number):
 
 def diverging(rank, folder):
     """The second process alone has images that are not numbers in its sixth step."""
-    scaled, calls = training.scaled, []
+    scaled, calls = loop.scaled, []
 
     def poisoned(batch):
         calls.append(1)
         return scaled(batch) * (float("nan") if len(calls) == 6 and rank == 1 else 1.0)
 
-    training.scaled = poisoned
+    loop.scaled = poisoned
     gan = InfoGAN(CODES, (1, 8, 8), noise=2, networks=tiny)
     train(gan, images(), 20, 8, out=folder, device="cpu", save_every=4, progress=False)
 

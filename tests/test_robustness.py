@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyro_infogan import InfoGAN, runs, training
+from pyro_infogan import InfoGAN, runs
 from pyro_infogan.errors import RunError, Stopped
+from pyro_infogan.inference import Step
 from pyro_infogan.inference.guidance import Alternating, Mixed
 from pyro_infogan.runs import Run
+from pyro_infogan.training import metrics
 from tests.killed import at_step, fit
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -162,7 +164,7 @@ def heard(handler=signal.default_int_handler, number=signal.SIGINT):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_step_and_saves(number, tmp_path, monkeypatch):
     with heard(number=number), monkeypatch.context() as patched:
-        patched.setattr(training.Step, "__call__", at_step(7, lambda: signal.raise_signal(number)))
+        patched.setattr(Step, "__call__", at_step(7, lambda: signal.raise_signal(number)))
         with pytest.raises(Stopped, match=r"after step 7, saved as .*7\.pt; go on") as stop:
             fit(tmp_path / "parts", 23, save_every=100)
     assert stop.value.signal == number
@@ -178,7 +180,7 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(training.Step, "__call__", at_step(7, twice))
+    monkeypatch.setattr(Step, "__call__", at_step(7, twice))
     with heard(), pytest.raises(Stopped, match="at once"):
         fit(tmp_path, 23, save_every=5)
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [5]
@@ -186,9 +188,7 @@ def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path, monkeypatch):
     """As of a process that a shell started in the background."""
-    monkeypatch.setattr(
-        training.Step, "__call__", at_step(3, lambda: signal.raise_signal(signal.SIGINT))
-    )
+    monkeypatch.setattr(Step, "__call__", at_step(3, lambda: signal.raise_signal(signal.SIGINT)))
     with heard(signal.SIG_IGN):
         fit(tmp_path, 11)
     assert Run(tmp_path).checkpoints()[-1][0] == 11
@@ -203,7 +203,7 @@ def test_other_threads_leave_signals_alone(tmp_path):
 
     def work():
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(training.Step, "__call__", at_step(1, look))
+            patched.setattr(Step, "__call__", at_step(1, look))
             fit(tmp_path, 2)
 
     thread = threading.Thread(target=work)
@@ -271,7 +271,7 @@ def test_a_full_disk_in_the_middle_of_a_line(tmp_path, monkeypatch):
 def test_a_folder_that_goes_missing(tmp_path, monkeypatch):
     folder, moved = tmp_path / "run", tmp_path / "moved"
     with monkeypatch.context() as patched:
-        patched.setattr(training.Step, "__call__", at_step(7, lambda: folder.rename(moved)))
+        patched.setattr(Step, "__call__", at_step(7, lambda: folder.rename(moved)))
         with pytest.raises(RunError, match=r"No such file.*--resume"):
             fit(folder, 23)
     assert not folder.exists()
@@ -318,7 +318,7 @@ def settings():
 
 def test_clocks_that_jump(tmp_path, monkeypatch):
     times = iter([0.0, 0.0, -5.0, 1e9] + [3.0] * 1_000)
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(times))
     fit(tmp_path, 20)
     (_, older), (_, newer) = Run(tmp_path).checkpoints()
     # The newest is the one of the last step, whatever the files' times say.

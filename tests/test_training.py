@@ -6,10 +6,12 @@ import pyro
 import pytest
 import torch
 
-from pyro_infogan import PLAIN_GAN, InfoGAN, Rates, datasets, train, training
+from pyro_infogan import PLAIN_GAN, InfoGAN, Rates, datasets, train
 from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, RunError
 from pyro_infogan.runs import Run
+from pyro_infogan.training import loop, metrics, order
 from tests.conftest import small_codes
+from tests.killed import Codes
 
 
 def build(seed=5, **arguments):
@@ -47,10 +49,10 @@ def test_metrics_and_run_folder(images, tmp_path):
 
 def test_lines_average_their_steps(images, monkeypatch):
     single = build()
-    monkeypatch.setattr(training, "LOG_EVERY", 1)
-    each = fit(single, images, steps=10)
-    monkeypatch.setattr(training, "LOG_EVERY", 10)
     (mean,) = fit(build(), images, steps=10)
+    for module in (loop, metrics):
+        monkeypatch.setattr(module, "LOG_EVERY", 1)
+    each = fit(single, images, steps=10)
     assert mean["loss_d"] == pytest.approx(sum(line["loss_d"] for line in each) / 10, rel=1e-5)
 
 
@@ -120,12 +122,12 @@ def test_validation_is_as_it_was(images):
 
 
 def test_every_epoch_sees_every_image_once():
-    order = training._batches(10, 3, seed=0, start=0)
-    epochs = [torch.cat([next(order) for _ in range(3)]) for _ in range(3)]
+    batches = order.batches(10, 3, seed=0, start=0)
+    epochs = [torch.cat([next(batches) for _ in range(3)]) for _ in range(3)]
     for epoch in epochs:
         assert len(set(epoch.tolist())) == 9
     assert not torch.equal(epochs[0], epochs[1])
-    late = training._batches(10, 3, seed=0, start=4)
+    late = order.batches(10, 3, seed=0, start=4)
     assert torch.equal(next(late), epochs[1][3:6])
 
 
@@ -232,7 +234,7 @@ class TestAnotherRunsFolder:
 
 def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, monkeypatch):
     gan = build()
-    real_scaled = training.scaled
+    real_scaled = loop.scaled
     calls = []
 
     def poisoned(batch):
@@ -240,7 +242,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, 
         batch = real_scaled(batch)
         return batch * float("nan") if len(calls) == 6 else batch
 
-    monkeypatch.setattr(training, "scaled", poisoned)
+    monkeypatch.setattr(loop, "scaled", poisoned)
     with pytest.raises(DivergenceError, match=r"at step 6: got loss_d .*step-00000004\.pt"):
         fit(gan, images, steps=20, out=tmp_path, save_every=4)
     assert [step for step, _ in Run(tmp_path).checkpoints()] == [4]
@@ -248,8 +250,27 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(images, tmp_path, 
     assert all(value.isfinite().all() for value in kept.parameters())
 
 
+def test_a_prior_that_turns_nan_is_told_as_such(images):
+    gan = InfoGAN(Codes(), image_shape=(1, 8, 8), noise=4)
+    # The third step cannot draw from it; the second left it so.
+    with pytest.raises(DivergenceError, match=r"at step \d: got weight prior.* not finite"):
+        fit(gan, images, steps=9, rates=Rates(prior=float("inf")))
+    assert not gan.training
+
+
+def test_other_failures_stay_what_they_are(images, monkeypatch):
+    def failing(batch):
+        raise RuntimeError("out of memory")
+
+    gan = build()
+    monkeypatch.setattr(loop, "scaled", failing)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        fit(gan, images, steps=3)
+    assert not gan.training
+
+
 def test_divergence_without_a_checkpoint_says_so(images, monkeypatch):
-    monkeypatch.setattr(training, "scaled", lambda batch: batch.float() * float("nan"))
+    monkeypatch.setattr(loop, "scaled", lambda batch: batch.float() * float("nan"))
     with pytest.raises(DivergenceError, match="No checkpoint"):
         fit(build(), images, steps=3)
 

@@ -1,0 +1,133 @@
+"""What ``run.json`` says of a run, and whether a folder's run is the one about to start."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..descriptions import matches
+from ..errors import RunError
+from ..inference import Labels, Objective, Rates
+from ..infogan import InfoGAN
+from ..runs import Run
+
+__all__ = ["claim", "settings_of", "versions"]
+
+_SUMMED = 10_000
+
+
+def settings_of(
+    images: Tensor,
+    observed: Mapping[str, Labels],
+    batch_size: int,
+    seed: int,
+    objective: Objective,
+    rates: Rates,
+    experiment: str | None,
+    processes: int,
+) -> dict[str, Any]:
+    """What makes one run another, with the declaration; all but the number of steps."""
+    settings = {
+        "experiment": experiment,
+        "images": [*images.shape, str(images.dtype), _checksum(images)],
+        "batch_size": batch_size,
+        "seed": seed,
+        "objective": _plain(objective),
+        "rates": _plain(rates),
+    }
+    if observed:
+        settings["labels"] = {name: _labels(each) for name, each in observed.items()}
+    if processes > 1:
+        settings["processes"] = processes
+    return settings
+
+
+def _checksum(images: Tensor) -> str:
+    """CRC-32 of at most 10,000 images, evenly spaced, to tell one set from another.
+
+    All of a set that is mapped from a file would be brought into memory.
+    """
+    crc = 0
+    for image in images[:: -(-len(images) // _SUMMED)]:
+        crc = zlib.crc32(image.contiguous().cpu().numpy().data, crc)
+    return f"{crc:08x}"
+
+
+def _labels(labels: Labels) -> list[Any]:
+    """How many labels there are, and their checksum with their places."""
+    known = labels.known.nonzero().squeeze(-1)
+    parts = (known, labels.values[known].double())
+    crc = 0
+    for each in parts:
+        crc = zlib.crc32(each.contiguous().numpy().data, crc)
+    return [len(known), f"{crc:08x}"]
+
+
+def _plain(value: Any) -> Any:
+    """A setting as data: dataclasses by field, functions by name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return value
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """The command, what it ran with, and on what."""
+    return {
+        "command": sys.argv,
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("pyro-infogan", "torch", "pyro-ppl", "numpy")
+        },
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
+        if device.type == "cpu"
+        else torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else str(device),
+    }
+
+
+def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> None:
+    """Refuse a folder whose run is not the one about to start."""
+    record = run.record()
+    if record is None:
+        if run.checkpoints() or run.metrics_file.exists():
+            raise RunError(
+                f"run folder {run}",
+                got="checkpoints or metrics without a run.json",
+                expected="a new folder, or a whole run",
+                fix="Choose another folder with --out.",
+            )
+        return
+    same = {"declaration": gan.declaration(), "settings": dict(settings)}
+    different = [key for key in same if not matches(record.get(key), _jsonable(same[key]))]
+    if different:
+        raise RunError(
+            f"run folder {run}",
+            got=f"a run with {different[0]} {record.get(different[0])}",
+            expected=f"none, or one with {different[0]} {same[different[0]]}",
+            fix="Choose another folder with --out.",
+        )
+    if not resume:
+        raise RunError(
+            f"run folder {run}",
+            got="a run that is already there",
+            expected="a new folder, or leave to go on",
+            fix="Add --resume (resume=True), or choose another folder with --out.",
+        )
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value))
