@@ -18,8 +18,7 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 from pyro_infogan import InfoGAN
-from pyro_infogan.explorer import Panel
-from pyro_infogan.explorer.controls import Slider
+from pyro_infogan.controls import Panel, Slider
 from pyro_infogan.explorer.pictures import draw_noise, grid, single
 from pyro_infogan.explorer.serving import listening, server
 

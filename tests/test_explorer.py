@@ -23,9 +23,9 @@ from torch import nn
 from pyro_infogan import InfoGAN, figures
 from pyro_infogan.cli import main
 from pyro_infogan.codes import CodePrior
+from pyro_infogan.controls import Choice, Dial, Panel, Share, Slider, Switch
 from pyro_infogan.errors import DataError, RunError
-from pyro_infogan.explorer import Panel, pictures
-from pyro_infogan.explorer.controls import Choice, Dial, Share, Slider, Switch
+from pyro_infogan.explorer import pictures
 from pyro_infogan.explorer.serving import listening, server
 from pyro_infogan.inference import families
 

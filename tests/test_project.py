@@ -41,13 +41,14 @@ ALLOWED = {
     | {"distributed", "runs", "inference", "infogan", "datasets", "watch", "callbacks"},
     "evaluation": CORE | {"inference", "infogan", "datasets"},
     "inversion": CORE | {"inference", "infogan"},
-    "export": CORE | {"runs", "inference", "infogan", "datasets"},
+    "controls": LEAVES | {"codes"},
+    "export": CORE | {"runs", "inference", "infogan", "datasets", "controls"},
     "figures": CORE | {"runs", "infogan", "evaluation", "traversal", "animation"},
     "pages": CORE | {"inference", "infogan", "evaluation", "figures"},
     "discovery": CORE
     | {"runs", "inference", "infogan", "datasets", "evaluation", "traversal", "pages"},
     "report": CORE | {"runs", "infogan", "evaluation", "figures", "traversal", "pages"},
-    "explorer": CORE | {"infogan", "datasets", "evaluation", "inversion", "pages"},
+    "explorer": CORE | {"controls", "infogan", "datasets", "evaluation", "inversion", "pages"},
 }
 
 

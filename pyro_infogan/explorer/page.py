@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..controls import Choice, Control, Dial, Panel, Position, Slider, Switch
 from ..datasets import read_image
 from ..errors import DataError, RunError
 from ..infogan import InfoGAN
-from .controls import Choice, Control, Dial, Panel, Position, Slider, Switch
 from .looks import DIAL, DIAL_CSS, DIAL_SCRIPT
 from .pictures import draw_codes, draw_noise, fitted, grid, read, single
 

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..controls import Control, Dial, Panel, Position, Slider
 from ..evaluation import Categories, Numbers, inferred
 from ..images import scaled, sheet
 from ..infogan import InfoGAN
 from ..inversion import refine
 from ..pages import chart
 from ..randomness import seeded
-from .controls import Control, Dial, Panel, Position, Slider
 
 __all__ = ["ROWS", "Fit", "Reading", "draw_codes", "draw_noise", "fitted", "grid", "read", "single"]
 

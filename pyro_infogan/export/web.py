@@ -50,6 +50,7 @@ def write_page(gan: InfoGAN, generator: Graph, folder: str | Path, title: str) -
     Raises:
         RunError: where onnxruntime-web cannot be had, the graph is too large for a browser, or the
             folder cannot be written to.
+        DataError: for a code that has no control.
     """
     folder = Path(folder)
     if len(generator.model) > _LARGEST:

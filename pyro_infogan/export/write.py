@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..infogan import InfoGAN
 from ..runs import replace
+from .controls import described
 from .graphs import Graph, generator_graph, posterior_graph
 from .runtime import runtime
 from .web import write_page
@@ -41,11 +42,13 @@ def write(gan: InfoGAN, folder: str | Path, title: str | None = None) -> Written
     Raises:
         RunError: where optional libraries or onnxruntime-web are missing, a network cannot be
             exported, ONNX Runtime computes something else, or the folder cannot be written to.
+        DataError: for a page, of a code that has no control.
     """
     folder = Path(folder)
     if title is not None:
         # What may be missing is told before the work.
         runtime()
+        described(gan)
     graphs = {"generator.onnx": generator_graph(gan)}
     posterior, left_out = posterior_graph(gan)
     if posterior:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ..codes import CodePrior, base_support, element_of, is_angle, shown, unit
-from ..errors import DataError
+from .codes import CodePrior, base_support, element_of, is_angle, shown, unit
+from .errors import DataError
 
 __all__ = ["Choice", "Control", "Dial", "Panel", "Position", "Share", "Slider", "Switch"]
 
@@ -59,12 +59,14 @@ class Slider(Control):
 
     Attributes:
         low, high: the ends.
+        inside: the ends of the prior's support, or where that has none its scale about the centre.
         whole: whether it takes whole numbers alone.
         about: the prior in a few words.
     """
 
     low: float
     high: float
+    inside: tuple[float, float]
     whole: bool = False
     about: str = ""
 
@@ -152,6 +154,7 @@ class Panel:
 
     Attributes:
         controls: one for each number or category of each code.
+        groups: the same by the code's name, those that move each other in one list.
 
     Raises:
         DataError: for a code of counts that hang together, such as a multinomial one.
@@ -168,13 +171,15 @@ class Panel:
 
     def __init__(self, prior: CodePrior) -> None:
         self._prior = prior
-        self._groups = {name: _groups(name, site) for name, site in prior.sites.items()}
+        self.groups: dict[str, list[list[Control]]] = {
+            name: _groups(name, site) for name, site in prior.sites.items()
+        }
         self.controls: tuple[Control, ...] = tuple(
-            control for groups in self._groups.values() for group in groups for control in group
+            control for groups in self.groups.values() for group in groups for control in group
         )
         # The numbers of a simplex share a group, any other control has one of its own.
         self._group_of: list[range] = []
-        for groups in self._groups.values():
+        for groups in self.groups.values():
             for group in groups:
                 first = len(self._group_of)
                 self._group_of += [range(first, first + len(group))] * len(group)
@@ -187,7 +192,7 @@ class Panel:
     def codes(self, rows: Sequence[Sequence[Position]]) -> dict[str, Tensor]:
         """Codes (n, event shape) for n rows of positions, to be held."""
         width, columns = 0, {}
-        for name, groups in self._groups.items():
+        for name, groups in self.groups.items():
             columns[name] = slice(width, width := width + sum(map(len, groups)))
         codes = {}
         for name, site in self._prior.sites.items():
@@ -199,7 +204,7 @@ class Panel:
         """The numbers of one code, side by side."""
         left = iter(positions)
         found: list[float] = []
-        for group in self._groups[name]:
+        for group in self.groups[name]:
             here = [number for control in group for number in control.numbers(next(left))]
             found += _normalised(here) if isinstance(group[0], Share) else here
         return found
@@ -207,7 +212,7 @@ class Panel:
     def positions(self, codes: Mapping[str, Tensor]) -> list[Position]:
         """Where the controls are for the codes (event shape) of one image."""
         found: list[Position] = []
-        for name, groups in self._groups.items():
+        for name, groups in self.groups.items():
             numbers = codes[name].flatten().tolist()
             for control in (control for group in groups for control in group):
                 width = len(control.numbers(control.start))
@@ -297,7 +302,7 @@ def _on_lines(name: str, prior: Distribution) -> list[list[Control]]:
 
 def _dial(title: str, centre: float, scale: float, low: float, high: float) -> Control:
     del scale
-    return Dial(title, centre, low, high)
+    return Dial(title, centre, low, high, (low, high))
 
 
 @singledispatch
@@ -309,7 +314,7 @@ def _line(base: constraints.Constraint) -> Callable[..., Control]:
 @_line.register(type(constraints.simplex))
 def _(base: Any) -> Callable[..., Control]:
     del base
-    return lambda title, centre, scale, low, high: Share(title, centre, 0.0, 1.0)
+    return lambda title, centre, scale, low, high: Share(title, centre, 0.0, 1.0, (0.0, 1.0))
 
 
 @_line.register(constraints.interval)
@@ -320,12 +325,15 @@ def _(base: Any) -> Callable[..., Control]:
         centre,
         low,
         high,
+        (centre - scale, centre + scale),
         about=f"prior from {_text(centre - scale)} to {_text(centre + scale)}",
     )
 
 
 def _number(title: str, centre: float, scale: float, low: float, high: float) -> Control:
-    return Slider(title, centre, low, high, about=_about(centre, scale))
+    return Slider(
+        title, centre, low, high, (centre - scale, centre + scale), about=_about(centre, scale)
+    )
 
 
 def _count(
@@ -333,7 +341,8 @@ def _count(
 ) -> Control:
     low = max(float(least), math.floor(low))
     start = max(round(centre), low)
-    return Slider(title, start, low, math.ceil(high), whole=True, about=_about(centre, scale))
+    inside = max(low, centre - scale), centre + scale
+    return Slider(title, start, low, math.ceil(high), inside, True, _about(centre, scale))
 
 
 def _about(centre: float, scale: float) -> str:
