@@ -251,6 +251,12 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_training_imports_nothing_that_it_does_not_need():
+    code = "import sys\nfrom pyro_infogan import InfoGAN, datasets, families, train\n"
+    code += "assert not {'torchvision', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_module_is_the_command():
     done = subprocess.run(
         [sys.executable, "-m", "pyro_infogan", "--help"], capture_output=True, text=True, check=True

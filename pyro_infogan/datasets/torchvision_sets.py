@@ -1,4 +1,4 @@
-"""SVHN and CelebA, by torchvision."""
+"""SVHN and CelebA, by torchvision, which takes seconds to import and is where it is needed."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,7 +8,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import datasets
 
 from ..errors import DataError, checked_count
 from .cache import place_for
@@ -35,11 +34,11 @@ def svhn(root: str | Path, train: bool = True, download: bool = False) -> ImageS
     Raises:
         DataError: where the file is not there or not the published one, or cannot be fetched.
     """
+    from torchvision.datasets import SVHN
+
     split = "train" if train else "test"
-    file = datasets.SVHN.split_list[split][1]
-    got = _obtained(
-        lambda: datasets.SVHN(root, split, download=download), Path(root), [file], download
-    )
+    file = SVHN.split_list[split][1]
+    got = _obtained(lambda: SVHN(root, split, download=download), Path(root), [file], download)
     images = torch.from_numpy(np.ascontiguousarray(got.data))
     return ImageSet(images, torch.from_numpy(np.asarray(got.labels)))
 
@@ -71,12 +70,14 @@ def celeba(
         DataError: where files are not there, broken or not the published ones, or cannot be
             fetched, or where the cache cannot be written.
     """
+    from torchvision.datasets import CelebA
+
     checked_count("size", size, least=1)
     split = "train" if train else "test"
-    base = Path(root) / datasets.CelebA.base_folder
-    files = [name for *_, name in datasets.CelebA.file_list if name.endswith(".txt")]
+    base = Path(root) / CelebA.base_folder
+    files = [name for *_, name in CelebA.file_list if name.endswith(".txt")]
     got = _obtained(
-        lambda: datasets.CelebA(root, split, download=download),
+        lambda: CelebA(root, split, download=download),
         base,
         [*files, "img_align_celeba"],
         download,
