@@ -93,14 +93,17 @@ class Train(Command):
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
         if group.first:
-            print(f"{gan}\nimages: {experiment.source(self.data)}\ntraining into {out}", flush=True)
+            print(f"{gan}\nimages: {experiment.source(self.data)}", flush=True)
         with group.in_turn():
             dataset = experiment.images(train=True, path=self.data)
-        train(
+        steps = self.steps if self.steps is not None else experiment.steps
+        if group.first:
+            print(f"training on {len(dataset):,} images into {out}", flush=True)
+        lines = train(
             gan,
             dataset,
             labels=self._labels(experiment, dataset),
-            steps=self.steps if self.steps is not None else experiment.steps,
+            steps=steps,
             batch_size=self.batch_size if self.batch_size is not None else experiment.batch_size,
             seed=self.seed,
             out=out,
@@ -114,6 +117,8 @@ class Train(Command):
             experiment_file=file,
             experiment_data=self.data.absolute() if self.data else None,
         )
+        if group.first:
+            print(f"{out} has {lines[-1]['step']:,} steps; see it: pyro-infogan evaluate {out}")
 
     def _labels(self, experiment: "Experiment", dataset: Any) -> dict[str, Any] | None:
         from .datasets import few_labels

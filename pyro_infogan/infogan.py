@@ -46,7 +46,7 @@ from .errors import (
     checked_count,
 )
 from .images import checked_images, scaled
-from .inference import Chosen, Information, Posterior, families, sample_codes, scores
+from .inference import Chosen, Information, Posterior, families, in_words, sample_codes, scores
 from .models import networks as nets
 from .models.experiment import Experiment, load_file
 from .randomness import seeded
@@ -197,7 +197,7 @@ class InfoGAN(nn.Module):
     def __repr__(self) -> str:
         lines = [f"InfoGAN(image_shape={self.image_shape}, noise={self.noise})"]
         for key, nats in self.entropies.items():
-            priors = ", ".join(str(self.prior.sites[name]) for name in names_of(key))
+            priors = ", ".join(in_words(self.prior.sites[name]) for name in names_of(key))
             lines.append(
                 f"  {label(key)}: {priors}, posterior {self._head_of(key)}, H = {nats:.3f} nats, "
                 f"λ = {self.information_weights[key]:g}"

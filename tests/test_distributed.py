@@ -233,7 +233,7 @@ def test_torchrun_starts_again_from_the_checkpoint(tmp_path):
     assert launched.returncode == 0, launched.stderr
     assert "error: process 0 of 2: got no answer" in launched.stderr
     # Said by one process, each time.
-    assert launched.stdout.count("training into") == 2
+    assert launched.stdout.count("training on") == 2
     values(ranks.command, *train, str(tmp_path / "whole"))
     check_same_end(tmp_path / "whole", tmp_path / "parts")
     assert [line["step"] for line in lines(tmp_path / "parts")] == [10, 13]

@@ -313,7 +313,7 @@ def break_some(photos, count):
 def test_broken_files_are_refused_together(photos):
     break_some(photos, 3)
     (photos / "dangling.png").symlink_to(photos / "nowhere")
-    with pytest.raises(DataError, match="4 that cannot be read") as raised:
+    with pytest.raises(DataError, match="4 files that cannot be read") as raised:
         read(photos)
     for name in ("broken00", "broken01", "broken02", "dangling"):
         assert str(raised.value).count(f"image {photos / name}.png") == 1
@@ -322,7 +322,7 @@ def test_broken_files_are_refused_together(photos):
 
 def test_of_many_broken_files_ten_are_named(photos):
     break_some(photos, 12)
-    with pytest.raises(DataError, match="12 that cannot be read") as raised:
+    with pytest.raises(DataError, match="12 files that cannot be read") as raised:
         read(photos)
     assert str(raised.value).count("image /") == 10
     assert "..." in str(raised.value)
@@ -331,14 +331,14 @@ def test_of_many_broken_files_ten_are_named(photos):
 def test_broken_files_are_left_out_and_remembered(photos, reads):
     break_some(photos, 2)
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"2 image files.*\n.*broken0[01].*\n") as warned:
+        with pytest.warns(UserWarning, match=r"2 files.*\n.*broken0[01].*\n") as warned:
             every = read(photos, on_broken=datasets.skip)
         assert warned[0].filename == __file__
         assert len(every) == 40
         reds = [int(name[-6:-4]) for name in every.names]
         assert every.images[:, 0, 0, 0].tolist() == reds
         assert len(reads) == 42
-    with pytest.raises(DataError, match="2 that cannot be read"):
+    with pytest.raises(DataError, match="2 files that cannot be read"):
         read(photos)
     assert len(reads) == 42
     for index in range(2):
@@ -525,7 +525,7 @@ def test_celeba_refuses_other_images(tmp_path, unchecked):
     base = write_celeba(tmp_path)
     save(base / "img_align_celeba" / "000002.jpg", size=(178, 178))
     (base / "img_align_celeba" / "000005.jpg").unlink()
-    with pytest.raises(DataError, match="2 that cannot be read") as raised:
+    with pytest.raises(DataError, match="2 files that cannot be read") as raised:
         datasets.celeba(tmp_path, progress=False)
     assert "178×178, expected 178×218" in str(raised.value)
     assert "No such file" in str(raised.value)

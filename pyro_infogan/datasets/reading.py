@@ -133,16 +133,21 @@ def refuse(broken: Sequence[DataError]) -> None:
     """
     raise DataError(
         "image files",
-        got=f"{len(broken)} that cannot be read:\n{_listed(broken)}\n",
+        got=f"{_counted(broken)} that cannot be read",
         expected="images that Pillow reads",
-        fix="Mend or remove them, or leave them out where on_broken=datasets.skip is offered.",
+        fix="Mend or remove them, or leave them out with on_broken=datasets.skip:\n"
+        + _listed(broken),
     )
 
 
 def skip(broken: Sequence[DataError]) -> None:
     """Warn of the files that cannot be read, and go on without them."""
-    message = f"{len(broken)} image files cannot be read, and are left out:\n{_listed(broken)}"
+    message = f"left out {_counted(broken)} that cannot be read:\n{_listed(broken)}"
     warnings.warn(message, stacklevel=4)  # the line that asked for the set
+
+
+def _counted(broken: Sequence[DataError]) -> str:
+    return f"{len(broken):,} file{'s' * (len(broken) > 1)}"
 
 
 def _listed(broken: Sequence[DataError]) -> str:

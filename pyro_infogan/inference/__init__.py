@@ -5,7 +5,7 @@ from .bound import Information, scores
 from .distortion import Affine, Chain, Strokes
 from .guidance import Alternating, Guidance, Labels, Mixed, Schedule, checked_labels
 from .joint import Guide
-from .posterior import Chosen, Posterior, log_probs, parameters, sample_codes
+from .posterior import Chosen, Posterior, in_words, log_probs, parameters, sample_codes
 from .step import INFOGAN, PAPER_RATES, PLAIN_GAN, Invariance, Objective, PriorTerms, Rates, Step
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Strokes",
     "checked_labels",
     "families",
+    "in_words",
     "log_probs",
     "parameters",
     "sample_codes",

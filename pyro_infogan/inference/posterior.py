@@ -1,5 +1,6 @@
 """Q(c | x): one shared hidden layer above the trunk, then a family for each code."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,13 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..codes import CodePrior, Key, names_of, sample, support
+from ..codes import CodePrior, Key, Marginal, element_of, names_of, sample, support
 from ..errors import DeclarationError, check_names
 from ..randomness import seeded
 from . import families
 from .joint import Guide, GuideHead, GuidePosterior, built, sample_parts
 
-__all__ = ["Chosen", "Posterior", "log_probs", "parameters", "sample_codes"]
+__all__ = ["Chosen", "Posterior", "in_words", "log_probs", "parameters", "sample_codes"]
 
 Chosen = Mapping[str, families.Family] | Mapping[Key, families.Family] | Guide
 """How a posterior is chosen: a family for some codes, or for several together under a tuple of
@@ -222,3 +223,29 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 fix="Choose another family.",
             )
     return head
+
+
+def in_words(prior: Distribution) -> str:
+    """A code's prior in a few words, without the parameters that differ between its elements.
+
+    Example:
+        >>> in_words(dist.Categorical(torch.ones(10))), in_words(dist.Normal(-1.0, 2.0))
+        ('Categorical, 10 categories', 'Normal(loc −1, scale 2)')
+        >>> in_words(dist.Bernoulli(0.5).expand([3]).to_event(1))
+        '3 × Bernoulli, 2 categories'
+    """
+    element = element_of(prior)
+    if isinstance(element, Marginal):
+        text = str(element)
+    elif element.has_enumerate_support:
+        text = f"{type(element).__name__}, {len(element.enumerate_support())} categories"
+    else:
+        family, values = parameters(element)
+        said = [
+            f"{key} {value.flatten()[0].item():.3g}".replace("-", "−")
+            for key, value in values.items()
+            if (value == value.flatten()[0]).all()
+        ]
+        text = f"{family}({', '.join(said)})"
+    count = math.prod(element.batch_shape)
+    return f"{count} × {text}" if element.batch_shape else text

@@ -1,6 +1,7 @@
 """An experiment: everything a run needs, declared in a few lines and named."""
 
 import importlib.util
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..codes import Declaration, Key
 from ..errors import DeclarationError, InfoGANError
-from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates
+from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates, in_words
 from . import networks as nets
 
 __all__ = ["Experiment", "Variation", "load_file"]
@@ -150,12 +151,19 @@ class Experiment:
     def summary(self) -> str:
         """The codes in one line."""
         if isinstance(self.codes, Mapping):
-            return ", ".join(f"{name} ~ {prior}" for name, prior in self.codes.items())
+            priors = {name: in_words(prior) for name, prior in self.codes.items()}
+            alike = itertools.groupby(priors, key=priors.__getitem__)
+            return "; ".join(f"{_several(list(names))} ~ {prior}" for prior, names in alike)
         return f"the program {getattr(self.codes, '__name__', type(self.codes).__name__)}"
 
 
+def _several(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]}"
+
+
 def _name(source: Any) -> str:
-    return getattr(source, "__name__", None) or repr(source)
+    name = getattr(source, "__name__", None) or repr(source)
+    return "a function of its own" if name == "<lambda>" else name
 
 
 def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:

@@ -1,18 +1,16 @@
 """Sentences, tables and pictures that more than one page has, as HTML."""
 
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
-from torch.distributions import Distribution
 
 from .. import figures
-from ..codes import Key, Marginal, element_of, label, names_of
+from ..codes import Key, label, names_of
 from ..evaluation import Clustering
-from ..inference import Information, parameters
+from ..inference import Information, in_words
 from ..infogan import InfoGAN
-from .text import anchor, escaped, nats, number, plural, uri
+from .text import anchor, escaped, nats, plural, uri
 
 __all__ = ["carried", "cell", "confusion", "declaration", "drawing", "heat", "traversal"]
 
@@ -33,7 +31,7 @@ def declaration(gan: InfoGAN, information: Mapping[Key, Information]) -> str:
     """The section of what was declared, a row a code, which links to the code's own section."""
     rows = []
     for key, info in information.items():
-        priors = "<br>".join(escaped(_prior(gan.prior.sites[name])) for name in names_of(key))
+        priors = "<br>".join(escaped(in_words(gan.prior.sites[name])) for name in names_of(key))
         rows.append(
             f'<tr><th scope="row"><a href="#{escaped(anchor(label(key)))}">{escaped(label(key))}'
             f'</a></th><td>{priors}</td><td class="n">{nats(info)}</td>'
@@ -52,25 +50,6 @@ def declaration(gan: InfoGAN, information: Mapping[Key, Information]) -> str:
 <tbody>{"".join(rows)}</tbody>
 </table></div>
 </section>"""
-
-
-def _prior(prior: Distribution) -> str:
-    """A prior in a few words."""
-    element = element_of(prior)
-    if isinstance(element, Marginal):
-        text = str(element)
-    elif element.has_enumerate_support:
-        text = f"{type(element).__name__}, {len(element.enumerate_support())} categories"
-    else:
-        family, values = parameters(element)
-        said = [
-            f"{key} {number(value.flatten()[0].item())}"
-            for key, value in values.items()
-            if (value == value.flatten()[0]).all()
-        ]
-        text = f"{family}({', '.join(said)})"
-    count = math.prod(element.batch_shape)
-    return f"{count} × {text}" if element.batch_shape else text
 
 
 def drawing(figure: Figure) -> str:
