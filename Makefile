@@ -36,7 +36,8 @@ bench: $(INSTALLED)
 
 ## 200 kills of one run, and thousands of generated cases of declarations, files and command lines.
 soak: $(INSTALLED)
-	SOAK=1 $(BIN)/python -m pytest tests/test_robustness.py tests/test_hostile.py -s
+	SOAK=1 $(BIN)/python -m pytest tests/test_robustness.py tests/test_hostile.py -s \
+	  -o faulthandler_timeout=1200
 
 ## Build the wheel, install it into an empty environment outside the checkout, and train there.
 wheel: $(INSTALLED)

@@ -233,6 +233,11 @@ def supportless():
     pyro.sample("slant", dist.Normal(torch.zeros(0), 1.0).to_event(1))
 
 
+def endless():
+    digit = pyro.sample("digit", dist.Categorical(PROBS))
+    pyro.sample("angle", dist.VonMises(0.0, (digit + 1) * 1e20))
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [
@@ -243,6 +248,7 @@ def supportless():
         (plates, "one value an image"),
         (reserved, "Rename"),
         (supportless, "at least one number"),
+        (endless, "at most 1e12"),
         (lambda: None, "without sample statements"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (3, "dictionary"),

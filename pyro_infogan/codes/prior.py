@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import DataError, check_names
+from ..errors import DataError, DeclarationError, check_names
 from .element import encode, flattened, support
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
@@ -83,13 +83,24 @@ class CodePrior(nn.Module):
             self.program = Dependent(declaration)
         else:
             raise nothing(repr(declaration))
-        # One draw of each, for its shape, type and device.
-        with torch.no_grad():
-            self._like = {name: value[0] for name, value in self.draw(1).items()}
-        self.widths = {
-            name: encode(prior, self._like[name]).shape[-1] for name, prior in self.sites.items()
-        }
-        self._entropy = self.program.entropy()
+        try:
+            # One draw of each, for its shape, type and device.
+            with torch.no_grad():
+                self._like = {name: value[0] for name, value in self.draw(1).items()}
+            self.widths = {
+                name: encode(prior, self._like[name]).shape[-1]
+                for name, prior in self.sites.items()
+            }
+            self._entropy = self.program.entropy()
+        except DeclarationError:
+            raise
+        except Exception as error:  # distributions raise what they like
+            raise DeclarationError(
+                "codes",
+                got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+                expected="priors that draw, and score their own draws",
+                fix="Bring each code to a scale near 1.",
+            ) from error
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CodePrior":
         super()._apply(fn, recurse)

@@ -3,7 +3,7 @@
 import copy
 import keyword
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
 import pyro
@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
@@ -148,6 +149,49 @@ def _checked_fixed(what: str, prior: Distribution) -> Distribution:
     return prior
 
 
+def _parameters(prior: Distribution) -> Iterator[tuple[Distribution, str, Tensor]]:
+    """The numbers that a distribution was made with, those of its parts included."""
+    for name, value in vars(prior).items():
+        if isinstance(value, Distribution):
+            yield from _parameters(value)
+        # A logit may be −∞: a category that never comes.
+        elif isinstance(value, Tensor) and name in prior.arg_constraints and name != "logits":
+            yield prior, name, value
+
+
+def _checked_numbers(what: str, prior: Distribution) -> Distribution:
+    """Refuse numbers of which draws are no numbers, or never end.
+
+    Raises:
+        DeclarationError: for a parameter that is not finite, or an angle all but fixed.
+    """
+    for part, name, value in _parameters(prior):
+        if not value.isfinite().all():
+            raise DeclarationError(
+                what,
+                got=f"{type(part).__name__} with {name} {value[~value.isfinite()][0].item()}",
+                expected="finite numbers, in float32",
+                fix="Bring the code to a scale near 1.",
+            )
+        # torch's rejection sampling does not end from 1e18 on.
+        if isinstance(part, dist.VonMises) and name == "concentration" and value.max() > 1e12:
+            raise DeclarationError(
+                what,
+                got=f"an angle of concentration {value.max().item():g}",
+                expected="at most 1e12, of which all draws are the same to a millionth",
+                fix="Leave the code out, or lower its concentration.",
+            )
+    return prior
+
+
+class _Numbers(Messenger):
+    """Looks at each site's numbers before it is drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Distribution):
+            _checked_numbers(f"code {msg['name']!r}", msg["fn"])
+
+
 def _checked_batch(what: str, conditional: Distribution, n: int) -> None:
     """Refuse a site of a program that gives more or fewer than one value an image."""
     if conditional.batch_shape != (n,):
@@ -200,7 +244,7 @@ class Independent(nn.Module):
         for name, prior in declaration.items():
             what = f"code {_checked_name(name)!r}"
             fixed = _checked_fixed(what, _checked_prior(what, prior))
-            self.sites[name] = mapped(fixed, _of_default_type)
+            self.sites[name] = _checked_numbers(what, mapped(fixed, _of_default_type))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Independent":
         super()._apply(fn, recurse)
@@ -253,7 +297,8 @@ class Dependent(nn.Module):
         self.program = program
         with seeded(0), torch.no_grad():
             try:
-                self._probe()
+                with _Numbers():
+                    self._probe()
             except DeclarationError:
                 raise
             except Exception as error:
