@@ -16,8 +16,9 @@ prior          a prior that learns            what its :class:`PriorTerms` say
 ============== ============================== ====================================================
 
 Both players meet the same generated images: those that the discriminator has just learnt from are
-the ones that the generator is then judged by, which spares one of its two passes. Either gradient
-is as unbiased as with images of its own.
+the ones that the generator is then judged by, as in DCGAN's code, which spares one of its two
+passes. The discriminator and Q have taken one step on these very images, which with images of its
+own the generator's gradient would not feel.
 
 Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
