@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check pyro_infogan tests examples benchmarks docs/conf.py
 	$(BIN)/ruff check pyro_infogan tests examples benchmarks docs/conf.py
 	$(BIN)/pyright
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report=term
 
 ## The documentation, into docs/_build/html; a warning is an error.
 docs: $(INSTALLED)
