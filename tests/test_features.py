@@ -421,8 +421,10 @@ def test_the_command_line(trained, capsys, monkeypatch):  # noqa: F811
     assert (report["probes"]["labels"], report["probes"]["fitted"]) == (None, 34)
     for bad, code in ((["--clusters", 41], 1), (["--probe", 14], 1), (["--probe", "some"], 2)):
         assert call("evaluate", trained, "--draws", 50, *bad) == code
-    assert call("figures", trained) == 0
+    assert call("figures", trained, "--units", 2) == 0
     assert size(trained / "filters.png")[0] > 100
+    assert size(trained / "units.png")[0] > 100
+    assert call("figures", trained, "--units", 1_000) == 1
 
 
 def test_reports_without_features_are_as_they_were(gan, images):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..datasets import ImageSet
 from ..errors import DataError, DeclarationError, checked_count
 from ..images import checked_images, scaled
 from ..infogan import BATCH, InfoGAN, evaluating
@@ -72,14 +73,14 @@ class _Last(nn.Module):
         return found[-1]
 
 
-def responses(gan: InfoGAN, images: Tensor, units: int = 6, each: int = 5) -> Responses:
+def responses(gan: InfoGAN, images: ImageSet | Tensor, units: int = 6, each: int = 5) -> Responses:
     """Images that units of the last convolution answer to most, and to which of their pixels.
 
     A unit's answer is the largest of its activations over space.
 
     Args:
         gan: a trained InfoGAN.
-        images: (n, C, H, W), uint8 or floats in [0, 1], to choose from.
+        images: those to choose from, (n, C, H, W), uint8 or floats in [0, 1].
         units: how many, from the first.
         each: how many images of each.
 
@@ -101,7 +102,9 @@ def responses(gan: InfoGAN, images: Tensor, units: int = 6, each: int = 5) -> Re
         ) from None
     checked_count("units", units, least=1)
     checked_count("each", each, least=1)
-    images = checked_images(images, gan.image_shape)
+    images = checked_images(
+        images.images if isinstance(images, ImageSet) else images, gan.image_shape
+    )
     if each > len(images):
         raise DataError(
             "each", got=each, expected=f"at most {len(images)} images", fix="Bring more images."
