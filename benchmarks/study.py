@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, families
+from pyro_infogan.models.faces import faces
 from pyro_infogan.models.mnist import mnist, mnist_paper
 from pyro_infogan.models.networks import Networks, Pair, initialise, paper_mnist
 
@@ -92,6 +93,10 @@ affine_half = replace(mnist, objective=distorted(Affine(), share=0.5))
 # Posteriors that stay inside the prior's interval, for their calibration.
 truncated_normal = replace(mnist, posterior=continuous(families.TruncatedNormal))
 beta = replace(mnist, posterior=continuous(families.Beta))
+
+# The generator judged by images of its own draw.
+redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
+faces_redrawn = replace(faces, objective=replace(faces.objective, redraw=True))
 
 # The paper's objective alone, with another setting.
 noise_16 = replace(mnist_paper, noise=16)

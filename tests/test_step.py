@@ -291,3 +291,16 @@ def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
     assert all(abs(value - 0.3) < 5 * error for value in found)
     with pytest.raises(DeclarationError, match="instance_noise"):
         Objective(instance_noise=-0.1)
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+def test_the_generator_is_judged_by_the_same_images_or_by_its_own(redraw, real):
+    gan = build()
+    seen = []
+    gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    step = Step(gan, Objective(redraw=redraw))
+    assert all(any(part.values()) for part in moved(lambda: step(real), gan).values())
+    met, _, judged = seen
+    assert torch.equal(met, judged) is not redraw
+    assert not met.requires_grad
+    assert judged.requires_grad

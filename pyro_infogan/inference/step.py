@@ -17,8 +17,8 @@ prior          a prior that learns            what its :class:`PriorTerms` say
 
 Both players meet the same generated images: those that the discriminator has just learnt from are
 the ones that the generator is then judged by, as in DCGAN's code, which spares one of its two
-passes. The discriminator and Q have taken one step on these very images, which with images of its
-own the generator's gradient would not feel.
+passes. The discriminator and Q have taken one step on these very images, which the generator's
+gradient does not feel where it draws images of its own (``Objective(redraw=True)``).
 
 Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
@@ -181,6 +181,9 @@ class Objective:
             that the trunk sees in training, real or generated (Arjovsky & Bottou 2017, section
             3). Where real images are so clean that the discriminator knows them by their smallest
             traits, it keeps the game open. Like a distortion it leaves L_I a bound.
+        redraw: whether the generator is judged by images of its own draw (Goodfellow et al. 2014,
+            algorithm 1), rather than by those that the discriminator has just learnt from. It costs
+            one more pass of the generator.
         prior: what moves a prior that learns.
         guidance: what labels count for, where there are any.
         invariance: a distortion that some codes must survive.
@@ -189,6 +192,7 @@ class Objective:
     info_updates_trunk: bool = True
     info_updates_generator: bool = True
     instance_noise: float = 0.0
+    redraw: bool = False
     prior: PriorTerms = PriorTerms()
     guidance: Guidance = field(default_factory=Guidance)
     invariance: Invariance | None = None
@@ -334,8 +338,12 @@ class Step:
             images. With a prior that learns also ``entropy/<code>``, the
             mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
         """
-        drawn = self.draw(len(real))
-        told = self.update_discriminator(real, drawn, labels) | self.update_generator(drawn)
+        redraw = self.objective.redraw
+        # Only what the generator is judged by needs its gradient.
+        with torch.set_grad_enabled(not redraw):
+            drawn = self.draw(len(real))
+        told = self.update_discriminator(real, drawn, labels)
+        told |= self.update_generator(self.draw(len(real)) if redraw else drawn)
         self.update_prior(real)
         return told
 
