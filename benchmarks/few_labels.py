@@ -46,6 +46,8 @@ class FewLabels:
     """runs at a time, each with its share of the cores"""
     steps: int | None = None
     """the experiment's by default"""
+    batch_size: int = 128
+    """of the runs and of the supervised networks"""
     out: Path = Path("runs/few_labels")
     """where the run folders and the classifier go"""
 
@@ -58,14 +60,21 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (found == labels).double().mean().item()
 
 
-def fit(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: int) -> nn.Module:
+def fit(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    steps: int,
+    seed: int,
+    batch_size: int = 128,
+) -> nn.Module:
     """Train a classifier on distorted images, as the digit code is."""
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     network.train()
     with seeded(seed):
         for _ in range(steps):
-            chosen = torch.randint(len(images), (128,))
+            chosen = torch.randint(len(images), (batch_size,))
             distorted = handwriting(scaled(images[chosen]))
             loss = F.cross_entropy(network(distorted), labels[chosen])
             optimiser.zero_grad()
@@ -97,7 +106,7 @@ def judge(out: Path) -> nn.Module:
     return network
 
 
-def supervised(labelled: int, seed: int) -> float:
+def supervised(labelled: int, seed: int, batch_size: int) -> float:
     """Test accuracy of the trunk and Q's layers on the same labels, with the same distortions."""
     digits, held_out = datasets.mnist(), datasets.mnist(train=False)
     labels = datasets.few_labels(digits.labels, labelled, seed=seed)
@@ -106,7 +115,7 @@ def supervised(labelled: int, seed: int) -> float:
         pair = networks.paper_mnist((1, 28, 28), 74)
         layers = networks.posterior_layer(pair.features, pair.hidden)
         network = nn.Sequential(pair.trunk, layers, nn.Linear(pair.hidden, 10))
-    fit(network, digits.images[known], labels[known], steps=1_000, seed=seed)
+    fit(network, digits.images[known], labels[known], 1_000, seed, batch_size)
     return accuracy(network, held_out.images, held_out.labels)
 
 
@@ -117,6 +126,7 @@ def run(settings: FewLabels, labelled: int, seed: int) -> Path:
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     command = [sys.executable, "-m", "pyro_infogan", "train", "mnist", "--resume"]
     command += ["--seed", str(seed), "--out", str(folder)]
+    command += ["--batch-size", str(settings.batch_size)]
     command += ["--labelled", str(labelled)] if labelled else []
     command += ["--steps", str(settings.steps)] if settings.steps else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -159,7 +169,7 @@ def main() -> None:
         rows = [measure(folder, network, matched=not labelled) for folder in folders]
         for seed, row in enumerate(rows):
             if labelled:
-                row["supervised, the same labels"] = supervised(labelled, seed)
+                row["supervised, the same labels"] = supervised(labelled, seed, settings.batch_size)
             (folders[seed] / "few_labels.json").write_text(json.dumps(row, indent=2) + "\n")
         for name in rows[0]:
             values = [row[name] for row in rows]
