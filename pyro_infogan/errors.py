@@ -17,6 +17,7 @@ __all__ = [
     "TrainingWarning",
     "check_names",
     "checked_count",
+    "in_short",
 ]
 
 
@@ -124,3 +125,13 @@ def check_names(
                 expected=f"names among {list(known)}",
                 fix="Rename it, or declare the code.",
             )
+
+
+def in_short(error: BaseException) -> str:
+    r"""The type of an error of others, and the first line of what it says.
+
+    Example:
+        >>> in_short(ZeroDivisionError("of 1\nand 2"))
+        'ZeroDivisionError: of 1'
+    """
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

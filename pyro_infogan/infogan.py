@@ -44,6 +44,7 @@ from .errors import (
     RunError,
     check_names,
     checked_count,
+    in_short,
 )
 from .images import checked_images, scaled
 from .inference import Chosen, Information, Posterior, families, in_words, sample_codes, scores
@@ -635,7 +636,7 @@ def _check_sizes(declaration: Any, contents: Mapping[str, Any], path: Path) -> N
 def _undeclared(path: Path, error: Exception) -> RunError:
     return RunError(
         f"checkpoint {path}",
-        got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+        got=in_short(error),
         expected="the declaration of an InfoGAN",
         fix="It may come from another program or version.",
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitSubcommandPrefixes, subcommand
 
-from ..errors import DivergenceError, InfoGANError, Stopped
+from ..errors import DivergenceError, InfoGANError, Stopped, in_short
 from .measuring import Discover, Evaluate, Figures, Report
 from .training import Experiments, Train
 from .using import Explore, Export, Infer, Reconstruct, Sample
@@ -63,9 +63,8 @@ def main(args: Sequence[str] | None = None) -> None:
             if _speaks() or not isinstance(error, DivergenceError):
                 print(f"error: {error}", file=sys.stderr)
         else:
-            said = (str(error).splitlines() or [""])[0]
             print(
-                f"internal error: {type(error).__name__}: {said}. Run it again with --debug to see "
+                f"internal error: {in_short(error)}. Run it again with --debug to see "
                 "where, and please report it.",
                 file=sys.stderr,
             )

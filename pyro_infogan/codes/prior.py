@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import DataError, DeclarationError, check_names
+from ..errors import DataError, DeclarationError, check_names, in_short
 from .element import encode, flattened, support
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
@@ -97,7 +97,7 @@ class CodePrior(nn.Module):
         except Exception as error:  # distributions raise what they like
             raise DeclarationError(
                 "codes",
-                got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+                got=in_short(error),
                 expected="priors that draw, and score their own draws",
                 fix="Bring each code to a scale near 1.",
             ) from error

@@ -15,7 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from ..errors import DeclarationError
+from ..errors import DeclarationError, in_short
 from ..randomness import seeded
 from .element import log_prob, sample, traced
 from .joint import Marginal
@@ -304,7 +304,7 @@ class Dependent(nn.Module):
             except Exception as error:
                 raise DeclarationError(
                     "codes, a program",
-                    got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+                    got=in_short(error),
                     expected="a program that runs for a batch: a sample statement returns one "
                     "value an image",
                     fix="Index with draws and use torch.where; Python's if cannot tell images "

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from ..errors import RunError, checked_count
+from ..errors import RunError, checked_count, in_short
 from ..inference import Step
 from ..infogan import InfoGAN
 from ..runs import Run, part
@@ -53,7 +53,7 @@ def restore(run: Run | None, gan: InfoGAN, step: Step, log: Log, steps: int) -> 
     except Exception as error:  # a file of another make leads to a dozen types
         raise RunError(
             f"checkpoint {path}",
-            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            got=in_short(error),
             expected="the state of this training",
             fix="It may come from another version; move it away, and go on from the one before.",
         ) from error
