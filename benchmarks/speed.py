@@ -2,22 +2,21 @@
 
     python benchmarks/speed.py
 
-All variants take turns, so that whatever else the machine does meets all alike. A round is a few
-steps of each; what counts are medians over rounds, and ratios. Loading the data is part of a step,
-the first steps are not. Peak memory and the time to the first step are those of processes of their
-own. Run it on an idle machine: it writes ``benchmarks/results.json`` and ``docs/speed.md``.
+All variants take turns, so that whatever else the machine does meets all alike, each in a process
+of its own, so that none gains by how another has its memory kept. A round is a few steps of each;
+what counts are medians over rounds, and ratios. Loading the data is part of a step, the first steps
+are not. Run it on an idle machine: it writes ``benchmarks/results.json`` and ``docs/speed.md``.
 """
 
 import json
-import os
+import multiprocessing
 import platform
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
 from pyro_infogan import InfoGAN, datasets, models
-from pyro_infogan.devices import fast_precision, usable_device
+from pyro_infogan.devices import fast_precision, keep_memory, usable_device
 from pyro_infogan.images import scaled
 from pyro_infogan.inference import Step, sample_codes
 from pyro_infogan.inference.step import Drawn
@@ -137,25 +136,36 @@ def recorded(run: Callable[[], None]) -> Products:
     return products
 
 
-def timed(
-    variants: Mapping[str, Callable[[], None]], rounds: int, steps: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds of a step of each variant, in each round."""
+Clock = Callable[[int], float]
+"""Takes so many steps, and says how many seconds each took."""
+
+
+def clocked(run: Callable[[], None], device: torch.device) -> Clock:
+    """With a GPU's work waited for."""
 
     def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    found: dict[str, list[float]] = {name: [] for name in variants}
+    def clock(steps: int) -> float:
+        wait()
+        start = time.perf_counter()
+        for _ in range(steps):
+            run()
+        wait()
+        return (time.perf_counter() - start) / steps
+
+    return clock
+
+
+def timed(clocks: Mapping[str, Clock], rounds: int, steps: int) -> dict[str, list[float]]:
+    """Seconds of a step of each variant, in each round."""
+    found: dict[str, list[float]] = {name: [] for name in clocks}
     for turn in tqdm(range(rounds + 1), unit="round", desc="taking turns"):
-        for name, run in variants.items():
-            wait()
-            start = time.perf_counter()
-            for _ in range(steps):
-                run()
-            wait()
+        for name, clock in clocks.items():
+            seconds = clock(steps)
             if turn:  # the first warms up
-                found[name].append((time.perf_counter() - start) / steps)
+                found[name].append(seconds)
     return found
 
 
@@ -171,8 +181,6 @@ class Speed:
     """whose networks, codes, images and batch are timed"""
     device: str | None = None
     """the fastest by default"""
-    alone: str | None = None
-    """one variant, in this process: prints its time to the first step, and its peak memory"""
 
 
 def variants(
@@ -221,7 +229,8 @@ def curves(rounds: int, steps: int, device: torch.device) -> dict[str, dict[str,
             for side in (28, 32, 64)
         },
     }.items():
-        seconds = timed({key: run for key, (_, run) in made.items()}, rounds, steps, device)
+        clocks = {key: clocked(run, device) for key, (_, run) in made.items()}
+        seconds = timed(clocks, rounds, steps)
         found[name] = {
             key: made[key][0] / statistics.median(values) for key, values in seconds.items()
         }
@@ -236,14 +245,48 @@ def peak(device: torch.device) -> float:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
 
-def alone(settings: Speed, name: str) -> dict[str, float]:
-    """A process of its own that takes five steps."""
-    command = [sys.executable, __file__, "--alone", name]
-    command += ["--experiment", settings.experiment]
-    command += ["--device", settings.device] if settings.device else []
-    environment = os.environ | {"STARTED": str(time.time())}
-    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return json.loads(said.stdout.splitlines()[-1])
+def serve(pipe: Connection, settings: Speed, name: str) -> None:
+    """One variant in this process: its first step, its peak memory, then steps as asked for."""
+    device = usable_device(settings.device)
+    if name != PLAIN:
+        keep_memory()  # as train does
+    experiment = models.built_in()[settings.experiment]
+    clock = clocked(variants(settings, device, experiment)[name](), device)
+    clock(1)
+    pipe.send(time.time())
+    clock(4)
+    pipe.send(peak(device))
+    while steps := pipe.recv():
+        pipe.send(clock(steps))
+
+
+class Apart:
+    """A variant in a process of its own, which waits while the others have their turns.
+
+    Attributes:
+        first: seconds from its start to the end of its first step.
+        memory: its peak memory in the first five steps, MB.
+    """
+
+    def __init__(self, settings: Speed, name: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        start = time.time()
+        self.process = context.Process(target=serve, args=(theirs, settings, name), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.first = self.pipe.recv() - start
+        self.memory = self.pipe.recv()
+
+    def __call__(self, steps: int) -> float:
+        """Seconds a step."""
+        self.pipe.send(steps)
+        return self.pipe.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.send(0)
+        self.process.join()
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -285,18 +328,11 @@ def main() -> None:
     settings = tyro.cli(Speed)
     device = usable_device(settings.device)
     experiment = models.built_in()[settings.experiment]
-    made = variants(settings, device, experiment)
-    if settings.alone:
-        run = made[settings.alone]()
-        run()
-        first = time.time() - float(os.environ["STARTED"])
-        for _ in range(4):
-            run()
-        print(json.dumps({"first": first, "memory": peak(device)}))
-        return
-    seconds = timed(
-        {name: make() for name, make in made.items()}, settings.rounds, settings.steps, device
-    )
+    apart = {name: Apart(settings, name) for name in variants(settings, device, experiment)}
+    seconds = timed(apart, settings.rounds, settings.steps)
+    for one in apart.values():
+        one.close()
+    keep_memory()
     results = {
         "experiment": settings.experiment,
         "batch_size": experiment.batch_size,
@@ -307,7 +343,11 @@ def main() -> None:
         if device.type == "cuda"
         else f"{platform.machine()}, {torch.get_num_threads()} threads",
         "seconds": seconds,
-        "alone": {name: alone(settings, name) for name in made if name != FLOOR},
+        "alone": {
+            name: {"first": one.first, "memory": one.memory}
+            for name, one in apart.items()
+            if name != FLOOR
+        },
         "curves": curves(max(3, settings.rounds // 2), settings.steps, device),
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
