@@ -30,7 +30,7 @@ test: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
-## Speed beside a textbook's and the machine's limit; a quarter of an hour on an idle machine.
+## Speed beside a textbook's and the machine's limit; a few minutes on an idle machine.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py
 
