@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_infogan import InfoGAN, Rates, datasets, evaluate, train
+from pyro_infogan import InfoGAN, Rates, datasets, evaluate, families, train
 from pyro_infogan.cli import main
 from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.models import Experiment, Variation, built_in
@@ -141,12 +141,18 @@ def test_a_users_experiment_may_have_both(tmp_path):
 
     mine = Experiment(
         codes={}, image_shape=(1, 8, 8), data=drawn, real=real,
-        variations={"slow": Variation(Rates(1e-5, 1e-5), {})},
+        posterior={"c": families.Beta},
+        variations={
+            "slow": Variation(Rates(1e-5, 1e-5), {}),
+            "fixed": Variation(Rates(), {}, {"c": families.FixedNormal}),
+        },
     )  # fmt: skip
     assert mine.images(train=True).shape == (8, 1, 8, 8)
     with pytest.raises(DataError, match="Bring them"):
         mine.images(train=True, path=tmp_path)
     assert mine.varied("slow").rates.generator == 1e-5
+    assert mine.varied("slow").posterior == mine.posterior
+    assert mine.varied("fixed").posterior == {"c": families.FixedNormal}
     with pytest.raises(DeclarationError, match="slow"):
         mine.varied("fast")
     assert datasets.faces.__name__ == "faces"

@@ -31,10 +31,12 @@ class Variation:
     Attributes:
         rates: Adam's settings.
         information_weights: λ of each code that is not to have its default.
+        posterior: as the experiment's, which it has by default.
     """
 
     rates: Rates
     information_weights: Mapping[str, float] | Mapping[Key, float]
+    posterior: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Experiment:
             evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
         real: ``real(path, train=...)`` gives the same of the files at a path that the command line
             names with ``--data``; without ``data`` beside it, it must.
-        variations: other rates and λ by name.
+        variations: other rates, λ and posteriors by name.
         labels: of codes that can be observed, by name: ``labels[code](dataset)``, as ``train``
             takes them. They are used only where a number of labels is asked for.
         noise: size of the incompressible noise z.
@@ -145,7 +147,12 @@ class Experiment:
                 fix="Choose another, or leave it out.",
             )
         chosen = self.variations[name]
-        return replace(self, rates=chosen.rates, information_weights=chosen.information_weights)
+        return replace(
+            self,
+            rates=chosen.rates,
+            information_weights=chosen.information_weights,
+            posterior=self.posterior if chosen.posterior is None else chosen.posterior,
+        )
 
     @property
     def summary(self) -> str:
