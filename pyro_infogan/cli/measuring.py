@@ -108,6 +108,11 @@ class Figures(Command):
         from ..runs import Run
 
         run, gan = load(self)
+
+        def write(figure: Any, name: str) -> None:
+            figures.write(figure, run.folder / name)
+            print(run.folder / name, flush=True)
+
         held_out = images_of(run, train=False)
         clusters, following = against_truth(gan, held_out)
         lines = list(Run(self.baseline).metrics()) if self.baseline else []
@@ -127,25 +132,23 @@ class Figures(Command):
                     fix="Leave it out, and call pyro_infogan.evaluation.responses with images.",
                 )
             answers = responses(gan, held_out, self.units)
-            figures.write(figures.guided(answers), run.folder / "units.png")
+            write(figures.guided(answers), "units.png")
         metrics = list(run.metrics())
-        curves = figures.bound(metrics, gan.entropies, lines)
-        figures.write(curves, run.folder / "bound.png")
-        figures.write(figures.game(metrics), run.folder / "game.png")
-        figures.write(figures.samples(gan, seed=self.seed), run.folder / "samples.png")
-        calibration = figures.calibration(calibrate(gan, seed=self.seed))
-        figures.write(calibration, run.folder / "calibration.png")
+        write(figures.bound(metrics, gan.entropies, lines), "bound.png")
+        write(figures.game(metrics), "game.png")
+        write(figures.samples(gan, seed=self.seed), "samples.png")
+        write(figures.calibration(calibrate(gan, seed=self.seed)), "calibration.png")
         if figures.first_convolution(gan):
-            figures.write(figures.filters(gan), run.folder / "filters.png")
+            write(figures.filters(gan), "filters.png")
         for name, element, label in figures.traversals(gan):
             held: Any = {"element": element, "seed": self.seed, "clusters": clusters}
-            figures.write(figures.traverse(gan, name, **held), run.folder / f"traverse-{label}.png")
+            write(figures.traverse(gan, name, **held), f"traverse-{label}.png")
             if self.animate:
-                moving = figures.animate(gan, name, **held)
-                moving.write(run.folder / f"animation-{label}.{self.animate}")
+                path = run.folder / f"animation-{label}.{self.animate}"
+                figures.animate(gan, name, **held).write(path)
+                print(path, flush=True)
         for name, found in following.items():
-            figure = figures.variation(gan, name, found, seed=self.seed)
-            figures.write(figure, run.folder / f"factor-{name}.png")
+            write(figures.variation(gan, name, found, seed=self.seed), f"factor-{name}.png")
 
 
 @dataclass(kw_only=True)

@@ -48,6 +48,7 @@ class Sample(Command):
             images = gan.generate(self.count, _held(self.codes))
         grid = (sheet(images, round(self.count**0.5)) * 255).round().astype("uint8")
         replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
+        print(self.out)
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ __all__ = ["chairs"]
 kinds = {f"k{number}": dist.Categorical(torch.ones(20)) for number in range(1, 4)}
 
 # With λ = 10 belongs a posterior of fixed width, as the official code has. Where it is learned, the
-# noise of the score's gradient, λ (c − μ) / σ², drowns the game, and no chair comes of it.
+# noise of the score's gradient, λ (c − μ) / σ², drowns the game.
 rotation = Variation(
     PAPER_RATES,
     {**dict.fromkeys(kinds, 1.0), "c1": 10.0},
