@@ -257,7 +257,7 @@ def _check_counts(
             "images",
             got=images,
             expected=f"at least one batch of {batch_size}{beside}",
-            fix="Lower batch_size, or bring more images.",
+            fix="Make batches smaller, or bring more images.",
         )
 
 
