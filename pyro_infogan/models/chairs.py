@@ -16,11 +16,8 @@ kinds = {f"k{number}": dist.Categorical(torch.ones(20)) for number in range(1, 4
 
 # With λ = 10 belongs a posterior of fixed width, as the official code has. Where it is learned, the
 # noise of the score's gradient, λ (c − μ) / σ², drowns the game.
-rotation = Variation(
-    PAPER_RATES,
-    {**dict.fromkeys(kinds, 1.0), "c1": 10.0},
-    {"c1": partial(families.FixedNormal, std=0.7)},
-)
+fixed = {"c1": partial(families.FixedNormal, std=0.7)}
+rotation = Variation(PAPER_RATES, {**dict.fromkeys(kinds, 1.0), "c1": 10.0}, fixed)
 width = Variation(PAPER_RATES, {**dict.fromkeys(kinds, 2.0), "c1": 0.05}, {})
 
 chairs = Experiment(
@@ -32,7 +29,7 @@ chairs = Experiment(
     # Not the paper's: drawn images have no grain, by which the discriminator would tell them.
     objective=Objective(instance_noise=0.1),
     networks=paper_chairs,
-    posterior=rotation.posterior,
+    posterior=fixed,
     information_weights=rotation.information_weights,
     variations={"rotation": rotation, "width": width},
 )
