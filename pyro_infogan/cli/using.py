@@ -11,10 +11,10 @@ from tyro.conf import Positional, arg
 from ..errors import DataError
 from .command import Command, check_seed, load
 
+__all__ = ["Explore", "Export", "Infer", "Reconstruct", "Sample"]
+
 # Images side by side in a picture of reconstructions.
 _COLUMNS = 10
-
-__all__ = ["Explore", "Export", "Infer", "Reconstruct", "Sample"]
 
 
 @dataclass(kw_only=True)

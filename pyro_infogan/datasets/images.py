@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import DataError, checked_count
-from ..images import scaled
+from ..images import checked_images, scaled
 
-__all__ = ["Factor", "ImageSet", "counted"]
+__all__ = ["Factor", "ImageSet", "counted", "tensor_of"]
 
 MADE_TO_TRAIN, MADE_TO_TEST = 20_000, 5_000
 
@@ -129,3 +129,12 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (C, H, W) as floats in [0, 1], and its label."""
         return scaled(self.images[index]), self.labels[index]
+
+
+def tensor_of(images: ImageSet | Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """The images of a set, or those given, after the look of :func:`checked_images`.
+
+    Raises:
+        DataError: as it does.
+    """
+    return checked_images(images.images if isinstance(images, ImageSet) else images, image_shape)

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..datasets import ImageSet
+from ..datasets.images import tensor_of
 from ..errors import DataError, DeclarationError, checked_count
-from ..images import checked_images, scaled
+from ..images import scaled
 from ..infogan import BATCH, InfoGAN, evaluating
 from .features import activations
 
@@ -102,9 +103,7 @@ def responses(gan: InfoGAN, images: ImageSet | Tensor, units: int = 6, each: int
         ) from None
     checked_count("units", units, least=1)
     checked_count("each", each, least=1)
-    images = checked_images(
-        images.images if isinstance(images, ImageSet) else images, gan.image_shape
-    )
+    images = tensor_of(images, gan.image_shape)
     if each > len(images):
         raise DataError(
             "each", got=each, expected=f"at most {len(images)} images", fix="Bring more images."

@@ -15,6 +15,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from ..datasets import ImageSet
+from ..datasets.images import tensor_of
 from ..errors import DataError, checked_count
 from ..images import checked_images, scaled
 from ..infogan import BATCH, InfoGAN, evaluating
@@ -238,7 +239,7 @@ def cluster_features(
     """
     checked_count("k", k, least=1)
     test = labelled(test, "test images")
-    images = checked_images(train.images if isinstance(train, ImageSet) else train, gan.image_shape)
+    images = tensor_of(train, gan.image_shape)
     if k > len(images):
         raise DataError(
             "k",

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from ..callbacks import Callback, checked_callbacks, notify
 from ..datasets import ImageSet
+from ..datasets.images import tensor_of
 from ..devices import fast_precision, keep_memory
 from ..distributed import Alone, join
 from ..errors import DataError, DivergenceError, RunError, Stopped, checked_count
-from ..images import checked_images, scaled
+from ..images import scaled
 from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, Step, checked_labels
 from ..infogan import InfoGAN
 from ..randomness import derived, seeded
@@ -121,9 +122,7 @@ def train(
     """
     group = join(device)
     device = group.device
-    images = checked_images(
-        dataset.images if isinstance(dataset, ImageSet) else dataset, gan.image_shape
-    )
+    images = tensor_of(dataset, gan.image_shape)
     observed = checked_labels(gan.prior, labels or {}, len(images))
     _check_counts(steps, batch_size, seed, save_every, len(images), group.size)
     callbacks = checked_callbacks(callbacks)
