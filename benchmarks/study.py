@@ -96,7 +96,9 @@ beta = replace(mnist, posterior=continuous(families.Beta))
 
 # The generator judged by images of its own draw.
 redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
-faces_redrawn = replace(faces, objective=replace(faces.objective, redraw=True))
+# Azimuth's rates with scales that are learned, as all faces had them; and both.
+faces_learned = replace(faces, posterior={})
+faces_redrawn = replace(faces_learned, objective=replace(faces.objective, redraw=True))
 
 # The paper's objective alone, with another setting.
 noise_16 = replace(mnist_paper, noise=16)

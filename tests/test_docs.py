@@ -21,7 +21,7 @@ from PIL import Image
 from sphinx.util.inventory import InventoryFile
 
 import pyro_infogan
-from pyro_infogan import cli, datasets, discovery, evaluation, inversion
+from pyro_infogan import cli, datasets, discovery, evaluation, inversion, models
 
 ROOT = Path(pyro_infogan.__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -154,6 +154,8 @@ def capped(function, **most):
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
     """A folder with pictures, and everything that takes long cut short."""
+    # Their modules are loaded when asked for, and would keep what is put in place here for good.
+    models.built_in()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "photos").mkdir()
