@@ -13,7 +13,7 @@ __all__ = ["faces"]
 
 codes = {f"c{number}": dist.Uniform(-1.0, 1.0) for number in range(1, 6)}
 
-# As in the official code, a width that is not learned, by which λ / σ² pulls at all codes alike:
+# As in the official code, a scale σ that is not learned, by which λ / σ² pulls at all codes alike:
 # azimuth and width are followed better than under a learned one (RESULTS.md).
 fixed = dict.fromkeys(codes, partial(families.FixedNormal, std=0.3))
 learned = {}
