@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from pyro_infogan.devices import fast_precision
 
 BLOCKS = """
 import resource, sys
@@ -37,3 +40,11 @@ def test_large_blocks_are_kept():
     }
     assert faults["keep"] < 100
     assert faults["hand back"] > 10 * faults["keep"]
+
+
+@pytest.mark.parametrize(("units", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_the_default_of_a_cpu_with_amx(units, precision, monkeypatch):
+    """AVX-512's instructions for it are no reason: products take longer by them."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
+    assert fast_precision(torch.device("cpu")) == precision
