@@ -2,7 +2,8 @@
 
     python examples/few_labels.py
 
-The same from the command line is: pyro-infogan train mnist --labelled 132
+The command line has it with two codes more and distortions that a digit survives:
+pyro-infogan train mnist --labelled 132
 """
 
 import pyro.distributions as dist

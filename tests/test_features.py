@@ -198,6 +198,14 @@ def test_clusters_follow_from_the_seed_and_skip_what_has_no_label(monkeypatch):
     assert (drawn.fitted, drawn.fitted_pixels) == (90, 50)
 
 
+def test_floats_are_left_as_they_are():
+    torch.manual_seed(4)
+    images = torch.rand(200, 1, 8, 8)
+    before = images.clone()
+    cluster_features(with_trunk(Corners(), 4), images, classes(9), k=3)
+    assert torch.equal(images, before)
+
+
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, 31])
 def test_bad_numbers_of_clusters(k):
     with pytest.raises(DataError, match="k: got"):

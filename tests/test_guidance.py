@@ -8,6 +8,7 @@ import torch
 
 from pyro_infogan import InfoGAN, families, train
 from pyro_infogan.cli import main
+from pyro_infogan.codes import CodePrior
 from pyro_infogan.datasets import ImageSet, few_labels
 from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.inference import (
@@ -276,6 +277,7 @@ def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path):
         ("slant", torch.full((N,), 1.5), "got 1.5"),
         ("kind", torch.full((N,), 2), "got 2"),
         ("style", torch.zeros(N), "shape"),
+        ("style", torch.full((N, 2), math.inf), "got .inf, inf"),
     ],
 )
 def test_bad_labels_are_refused(code, labels, said):
@@ -287,6 +289,23 @@ def test_bad_labels_are_refused(code, labels, said):
 def test_labels_of_what_is_no_code_are_refused():
     with pytest.raises(DeclarationError, match="digti"):
         checked_labels(build().prior, {"digti": torch.zeros(N)}, N)
+
+
+def test_labels_say_which_code_they_are_of():
+    with pytest.raises(DataError, match=r"got Tensor.*labels=\{'digit'"):
+        train(build(), torch.rand(8, 1, 8, 8), labels=torch.zeros(8, dtype=torch.int64))
+
+
+def test_several_one_hot_values_take_no_single_class():
+    prior = CodePrior({"kinds": dist.OneHotCategorical(torch.ones(2, 3)).to_event(1)})
+    with pytest.raises(DataError, match=r"shape \(4,\)"):
+        checked_labels(prior, {"kinds": torch.zeros(4, dtype=torch.int64)}, 4)
+
+
+def test_a_bound_of_the_support_is_a_label_in_any_precision():
+    prior = CodePrior({"c": dist.Uniform(-0.7, 0.7)})
+    ends = torch.tensor([-0.7, 0.7], dtype=torch.float64)
+    assert checked_labels(prior, {"c": ends}, 2)["c"].known.all()
 
 
 def test_labels_become_values_of_their_codes():
@@ -343,6 +362,10 @@ def test_bad_guidance_is_refused():
         Guidance(weight=-1.0)
     with pytest.raises(DeclarationError, match="share"):
         Mixed(0.0)
+    with pytest.raises(DeclarationError, match="no step would have labels"):
+        Alternating(most=1.0)
+    with pytest.raises(DeclarationError, match="with its brackets"):
+        Guidance(schedule=Mixed)
 
 
 def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):

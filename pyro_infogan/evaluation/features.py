@@ -264,7 +264,8 @@ def cluster_features(
             init="k-means++",
             n_init=_STARTS,  # pyright: ignore[reportArgumentType] (scikit-learn takes numbers too)
             random_state=derived(seed),
-            copy_x=False,
+            # Floats came here without a copy, and k-means centres them in place.
+            copy_x=images.is_floating_point(),
         )
         means.fit(features(chosen).numpy())
         nearest = torch.from_numpy(means.predict(there.numpy())).long()

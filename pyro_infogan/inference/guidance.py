@@ -42,6 +42,15 @@ class Alternating:
     growth: float = 0.1
     most: float = 0.99
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.growth < float("inf") and 0 <= self.most < 1):
+            raise DeclarationError(
+                "Alternating",
+                got=f"growth={self.growth}, most={self.most}",
+                expected="growth of 0 or more, and most in [0, 1)",
+                fix="With most=1 no step would have labels in the end.",
+            )
+
     def labelled(self, batch_size: int, epoch: int, draw: float) -> int:
         """All or none."""
         return 0 if draw < min(self.most, self.growth * epoch) else batch_size
@@ -89,6 +98,13 @@ class Guidance:
                 expected="a finite weight of 0 or more",
                 fix="The official code's is 2.",
             )
+        if isinstance(self.schedule, type) or not hasattr(self.schedule, "labelled"):
+            raise DeclarationError(
+                "Guidance.schedule",
+                got=repr(self.schedule),
+                expected="a schedule, such as Mixed() or Alternating()",
+                fix="Give one, with its brackets.",
+            )
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,16 @@ def checked_labels(
 
     Raises:
         DeclarationError: for a code that is not declared.
-        DataError: for labels of another length, shape or type, outside the code's support, or none.
+        DataError: for labels of another length, shape or type, outside the code's support,
+            infinite, or none; for labels that do not say which code they are of.
     """
+    if not isinstance(labels, Mapping):
+        raise DataError(
+            "labels",
+            got=type(labels).__name__,
+            expected="a dictionary of them, by the name of their code",
+            fix=f"Say whose they are: labels={{{next(iter(prior.sites))!r}: ...}}.",
+        )
     check_names("labels", labels, prior.sites)
     return {name: _checked(prior, name, value, images) for name, value in labels.items()}
 
@@ -153,7 +177,7 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
             expected="whole numbers, −1 for an image without a label",
             fix="Convert them with .long().",
         )
-    one_hot = discrete and base_support(code).event_dim == 1
+    one_hot = discrete and base_support(code).event_dim == len(shape) == 1
     numbered = one_hot and labels.dim() == 1
     if tuple(labels.shape) != (images, *(() if numbered else shape)):
         raise DataError(
@@ -174,9 +198,10 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
         inside = (labels >= 0) & (labels < classes)
         values = torch.nn.functional.one_hot(labels.long().clamp(0, classes - 1), classes)
     else:
-        values = labels
-        inside = support(code).check(labels)
-        inside = inside.reshape(images, -1).all(1)
+        # As the code has them, so that a bound is the same number on both sides.
+        values = labels.to(prior.draw(1)[name].dtype)
+        inside = support(code).check(values)
+        inside = (inside.reshape(images, -1) & values.reshape(images, -1).isfinite()).all(1)
     if not inside[known].all():
         raise DataError(
             what,

@@ -123,7 +123,7 @@ def train(
     group = join(device)
     device = group.device
     images = tensor_of(dataset, gan.image_shape)
-    observed = checked_labels(gan.prior, labels or {}, len(images))
+    observed = checked_labels(gan.prior, {} if labels is None else labels, len(images))
     _check_counts(steps, batch_size, seed, save_every, len(images), group.size)
     callbacks = checked_callbacks(callbacks)
     keep_memory()

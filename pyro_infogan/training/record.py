@@ -66,7 +66,7 @@ def _labels(labels: Labels) -> list[Any]:
     parts = (known, labels.values[known].double())
     crc = 0
     for each in parts:
-        crc = zlib.crc32(each.contiguous().numpy().data, crc)
+        crc = zlib.crc32(each.cpu().contiguous().numpy().data, crc)
     return [len(known), f"{crc:08x}"]
 
 
