@@ -40,7 +40,7 @@ def fast_precision(device: torch.device) -> torch.dtype:
     """bfloat16 where the device has units for products of it, else float32.
 
     On a CPU those are AMX's. The instructions for bfloat16 of AVX-512 alone are no gain: on an
-    Intel Xeon a product of large matrices takes 1.6 times as long by them as in float32.
+    Intel Xeon a product of large matrices takes 1.6 to 2 times as long by them as in float32.
     """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
