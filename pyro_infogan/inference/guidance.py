@@ -193,13 +193,15 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
         raise DataError(
             what, got="none", expected="at least one", fix="Train without labels, or bring some."
         )
+    # As the code has them, so that a bound is the same number on both sides.
+    dtype = prior.draw(1)[name].dtype
     if numbered:
         classes = shape[-1]
         inside = (labels >= 0) & (labels < classes)
         values = torch.nn.functional.one_hot(labels.long().clamp(0, classes - 1), classes)
+        values = values.to(dtype)
     else:
-        # As the code has them, so that a bound is the same number on both sides.
-        values = labels.to(prior.draw(1)[name].dtype)
+        values = labels.to(dtype)
         inside = support(code).check(values)
         inside = (inside.reshape(images, -1) & values.reshape(images, -1).isfinite()).all(1)
     if not inside[known].all():
@@ -212,4 +214,4 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
     # What stands where there is no label is scored too, and then left out: it must be scorable.
     stand_in = values[known][0]
     filled = torch.where(known.view(-1, *[1] * (values.dim() - 1)), values, stand_in)
-    return Labels(filled.to(prior.draw(1)[name].dtype), known)
+    return Labels(filled, known)
