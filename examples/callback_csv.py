@@ -7,7 +7,7 @@
 
 import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyro.distributions as dist
@@ -17,25 +17,28 @@ from pyro_infogan import InfoGAN, datasets, train
 
 
 class CSV:
-    """Writes metrics as rows; the first line names the columns."""
+    """Writes metrics as rows under the names of their columns.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.path.unlink(missing_ok=True)
+    Not every line has every column: with labels, one without a labelled step has no score of
+    theirs. So the columns are named beforehand.
+    """
+
+    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = Path(path), columns
+        with self.path.open("w", newline="") as file:
+            csv.DictWriter(file, columns).writeheader()
 
     def on_log(self, step: int, metrics: Mapping[str, float], gan: InfoGAN) -> None:
         """Write one row."""
-        first = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=metrics)
-            if first:
-                writer.writeheader()
-            writer.writerow(metrics)
+            csv.DictWriter(file, self.columns, extrasaction="ignore").writerow(metrics)
 
 
 def main(steps: int = 500) -> list[dict[str, float]]:
     gan = InfoGAN({"digit": dist.Categorical(torch.ones(10))}, image_shape=(1, 28, 28))
-    return train(gan, datasets.mnist(), steps=steps, callbacks=[CSV("metrics.csv")])
+    columns = ("step", "loss_d", "loss_g", "info/digit", "images_per_s")
+    callbacks = [CSV("metrics.csv", columns)]
+    return train(gan, datasets.mnist(), steps=steps, callbacks=callbacks)
 
 
 if __name__ == "__main__":

@@ -167,14 +167,31 @@ def test_independent_codes_are_no_duplicates(found):
 
 
 def test_equal_codes_are_duplicates():
-    gan = reading(style=reads(lambda p: dist.Normal(-p[:, [0, 2]], 0.1).to_event(1)))
-    dataset, _ = named(gan)
-    discovery = quiet(gan, dataset)
+    """Both are read exactly; of these images the one is the other turned round."""
+    gan = perfect()
+    _, codes = named(gan)
+    with torch.no_grad():
+        codes["style"][:, 0] = -codes["light"]
+        images = gan.decode(torch.zeros(200, 3), codes)
+    discovery = quiet(gan, ImageSet(images))
     assert discovery.duplicates == {("light", "style[0]"): ("Spearman", 1.0)}
     text = page(gan, discovery, "t")
     assert "<strong>light</strong> and <strong>style[0]</strong> (|Spearman| 1.00)" in text
     # Framed on both sides of the diagonal.
     assert text.split('id="duplicates"')[1].split("</section>")[0].count('class="alike"') == 2
+
+
+def test_what_carries_nothing_duplicates_nothing():
+    """Q's mean of a silent code may still move a little with another's."""
+    gan = reading(
+        light=reads(lambda p: dist.Normal(1e-6 * p[:, 1], 1.0)),
+        style=reads(lambda p: dist.Normal(p[:, [1, 2]], 0.1).to_event(1)),
+    )
+    dataset, _ = named(gan)
+    discovery = quiet(gan, dataset, draws=2_000)
+    assert discovery.shared["light", "style[0]"] == ("Spearman", 1.0)
+    assert set(discovery.silent) == {"light"}
+    assert discovery.duplicates == {}
 
 
 def test_codes_that_tell_nothing_apart_are_no_duplicates():
@@ -456,7 +473,7 @@ def test_bad_input_of_the_command(run, pictures, tmp_path, capsys):
         ([run, "--codes", tmp_path / "codes.xlsx"], ".csv or .parquet"),
         ([run, "--draws", 1], "2 or more"),
         ([run, "--seed", -1], "--seed"),
-        ([run, "--draws", 50, "--out", file], "can be written to"),
+        ([run, "--draws", 50, "--out", file], "expected a folder"),
         ([tmp_path / "nowhere"], "does not exist"),
     ):
         assert call("discover", *arguments, "--device", "cpu") == 1, says

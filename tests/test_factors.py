@@ -10,7 +10,15 @@ from torch import nn
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.datasets import Factor, ImageSet
 from pyro_infogan.errors import DataError, DeclarationError
-from pyro_infogan.evaluation import FactorReader, agreement, fit_reader, follow, inferred, sweep
+from pyro_infogan.evaluation import (
+    FactorReader,
+    agreement,
+    fit_reader,
+    follow,
+    inferred,
+    likeness,
+    sweep,
+)
 from pyro_infogan.models.networks import Pair
 
 CODES = {
@@ -127,6 +135,45 @@ def test_kinds_agree_by_the_share_of_the_factors_entropy():
     kind, code = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
     share = (p * (p / kind / code).log()).sum() / -(kind * kind.log()).sum()
     assert agreement(Factor(kinds), codes)[1] == pytest.approx(share.item(), abs=1e-6)
+
+
+def test_likeness_is_the_same_in_either_order():
+    generator = torch.Generator().manual_seed(0)
+    angle = 2 * math.pi * torch.rand(500, generator=generator)
+    readings = {
+        "angle": Factor(angle - math.pi, period=2 * math.pi),
+        "turned": Factor((angle + 2.0).remainder(2 * math.pi)),
+        "fine": Factor((angle * 10 / (2 * math.pi)).long()),
+        "coarse": Factor((angle > math.pi).long()),
+        "still": Factor(torch.zeros(500)),
+    }
+    found = {
+        (one, other): likeness(readings[one], readings[other])
+        for one in readings
+        for other in readings
+    }
+    for (one, other), got in found.items():
+        assert got == found[other, one]
+    # A number that goes once round with the angle is one; two kinds are told by ten.
+    assert found["angle", "turned"] == ("circular", pytest.approx(1.0, abs=1e-6))
+    assert found["fine", "coarse"] == ("AMI", 1.0)
+    assert found["still", "angle"] == ("circular", 0.0)
+    assert found["still", "fine"] == ("AMI", 0.0)
+
+
+def test_likeness_of_few_independent_kinds_is_no_more_than_chance():
+    """Mutual information of few draws is above 0 by (K − 1)² / 2n; adjusted, its mean is 0."""
+    generator = torch.Generator().manual_seed(3)
+    found = torch.tensor(
+        [
+            likeness(*(Factor(torch.randint(10, (60,), generator=generator)) for _ in range(2)))[1]
+            for _ in range(100)
+        ]
+    )
+    # Negative values count as 0, so that the mean is half the mean absolute deviation.
+    assert found.mean() < 0.05
+    plain = agreement(Factor(torch.arange(60) % 10), torch.randint(10, (60,), generator=generator))
+    assert plain[1] > 0.15
 
 
 def test_circular_agreement_does_not_mind_where_the_circle_is_cut():

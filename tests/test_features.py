@@ -422,12 +422,18 @@ def test_the_command_line(trained, capsys, monkeypatch):  # noqa: F811
     assert len(report["probes"]["random"]["accuracies"]) == 5
     out = capsys.readouterr().out
     assert "3 clusters of 64 trunk features: accuracy" in out
-    assert "linear probe with 4 labels a class: trunk" in out
+    assert "linear probe with 4 labels a class, and 6 more to choose C by: trunk" in out
     assert call("evaluate", trained, "--draws", 50, "--probe", "all") == 0
     report = json.loads((trained / "report.json").read_text())
     assert report["clusters"] is None
     assert (report["probes"]["labels"], report["probes"]["fitted"]) == (None, 34)
-    for bad, code in ((["--clusters", 41], 1), (["--probe", 14], 1), (["--probe", "some"], 2)):
+    for bad, code in (
+        (["--clusters", 0], 1),
+        (["--clusters", 41], 1),
+        (["--draws", 1], 1),
+        (["--probe", 14], 1),
+        (["--probe", "some"], 2),
+    ):
         assert call("evaluate", trained, "--draws", 50, *bad) == code
     assert call("figures", trained, "--units", 2) == 0
     assert size(trained / "filters.png")[0] > 100

@@ -147,19 +147,48 @@ def test_the_labels_score_is_in_nats_with_the_entropy():
     assert "label/digit" not in step.update_discriminator(real, step.draw(len(real)))
 
 
-def test_an_invariant_code_reads_its_labels_from_distorted_images_too():
+def test_an_invariant_code_learns_its_labels_from_distorted_images():
+    """And its score is told of plain ones, as L_I is."""
     gan = build()
     real, codes = drawn(gan)
+    labels = labels_of(gan, digit=codes["digit"])
     gone = Invariance(torch.zeros_like, codes=("digit",), share=1.0)
-    step = Step(gan, Objective(invariance=gone), Rates(0.0, 0.0), guided=("digit",))
-    torch.manual_seed(2)
-    told = step.update_discriminator(
-        real, step.draw(len(real)), labels_of(gan, digit=codes["digit"])
-    )
-    with torch.no_grad():
-        black = gan.posterior(gan.trunk(torch.zeros_like(real)))["digit"]
-    expected = black.log_prob(codes["digit"])[::2].mean().item() + gan.entropies["digit"]
-    assert told["label/digit"].item() == pytest.approx(expected, abs=1e-3)
+    step = Step(gan, Objective(invariance=gone), Rates(0.0, 0.0), guided=tuple(CODES))
+    found = posterior_gradients(gan, step, real, labels)
+
+    def score(images):
+        return gan.posterior(gan.trunk(images))["digit"].log_prob(codes["digit"])[::2].mean()
+
+    cost = -step.objective.guidance.weight * score(torch.zeros_like(real))
+    truth = torch.autograd.grad(cost, list(gan.posterior.parameters()), allow_unused=True)
+    # Nothing moves the heads of the other codes.
+    assert [mine is None for mine in found] == [exact is None for exact in truth]
+    for mine, exact in zip(found, truth, strict=True):
+        if mine is not None:
+            torch.testing.assert_close(mine, exact, atol=1e-6, rtol=1e-3)
+    told = step.update_discriminator(real, step.draw(len(real)), labels)
+    plain = score(real).item() + gan.entropies["digit"]
+    assert told["label/digit"].item() == pytest.approx(plain, abs=1e-3)
+
+
+def test_what_is_skipped_is_not_distorted():
+    """Only the labelled real images and, for the generator, its own."""
+    gan, seen = build(), []
+
+    def distort(images):
+        seen.append(images)
+        return images
+
+    real, codes = drawn(gan)
+    step = Step(gan, Objective(invariance=Invariance(distort, ("digit",))), guided=("digit",))
+    made = step.draw(len(real))
+    step.update_discriminator(real, made, labels_of(gan, digit=codes["digit"]))
+    assert len(seen) == 1
+    assert seen[0].equal(real)
+    step.update_discriminator(real, made)
+    assert len(seen) == 1
+    step.update_generator(made)
+    assert seen[1].equal(made.images)
 
 
 def test_a_joint_posterior_cannot_be_guided():

@@ -42,11 +42,17 @@ class Evaluate(Command):
 
         from .. import figures
         from ..datasets import ImageSet
+        from ..errors import checked_count
         from ..evaluation import cluster_features, evaluate, fit_reader, probe
         from ..runs import write_text
 
-        run, gan = load(self)
         check_seed(self.seed)
+        checked_count("--draws", self.draws, least=2)
+        if self.clusters is not None:
+            checked_count("--clusters", self.clusters, least=1)
+        if isinstance(self.probe, int):
+            checked_count("--probe", self.probe, least=1)
+        run, gan = load(self)
         held_out = images_of(run, train=False)
         asked = self.sweeps or self.clusters is not None or self.probe is not None
         train: Any = images_of(run, train=True) if asked else None
@@ -171,10 +177,16 @@ class Discover(Command):
     def __call__(self) -> None:
         """Write discovery.html and the table of codes."""
         from ..discovery import checked_table, discover, page, write_codes
+        from ..errors import checked_count
         from ..runs import write_text
 
+        checked_count("--draws", self.draws, least=2)
         check_seed(self.seed)
         out = self.out or self.run
+        if out.exists() and not out.is_dir():
+            raise DataError(
+                "--out", got=f"the file {out}", expected="a folder", fix="Name one, new or not."
+            )
         table = checked_table(self.codes or out / "codes.csv")
         run, gan = load(self)
         broken: list[DataError] = []

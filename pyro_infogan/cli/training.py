@@ -58,13 +58,16 @@ class Train(Command):
         import torch
 
         from ..callbacks import TensorBoard
-        from ..inference import PLAIN_GAN
         from ..infogan import InfoGAN
         from ..training import train
 
         check_seed(self.seed)
+        self._check_labels()
         name, experiment, file = _experiment(self.experiment)
         experiment = experiment.varied(self.variation) if self.variation else experiment
+        objective = experiment.objective
+        if self.plain_gan:
+            objective = objective.without_information()
         labelled = str(self.labelled) if self.labelled is not None else None
         parts = (name, self.variation, labelled, "plain" if self.plain_gan else None)
         out = self.out or Path("runs") / "-".join(filter(None, parts))
@@ -87,7 +90,7 @@ class Train(Command):
             seed=self.seed,
             out=out,
             device=group.device,
-            objective=PLAIN_GAN if self.plain_gan else experiment.objective,
+            objective=objective,
             rates=experiment.rates,
             resume=self.resume,
             save_every=self.save_every,
@@ -99,17 +102,26 @@ class Train(Command):
         if group.first:
             print(f"{out} has {lines[-1]['step']:,} steps; see it: pyro-infogan evaluate {out}")
 
+    def _check_labels(self) -> None:
+        if self.balanced and self.labelled is None:
+            raise DataError(
+                "--balanced",
+                got="no number of labels",
+                expected="--labelled N beside it",
+                fix="Say how many labels there are.",
+            )
+        if self.plain_gan and self.labelled is not None:
+            raise DataError(
+                "--labelled",
+                got="--plain-gan beside it, a game that feels no code",
+                expected="one of both",
+                fix="Leave one out.",
+            )
+
     def _labels(self, experiment: "Experiment", dataset: Any) -> dict[str, Any] | None:
         from ..datasets import few_labels
 
         if self.labelled is None:
-            if self.balanced:
-                raise DataError(
-                    "--balanced",
-                    got="no number of labels",
-                    expected="--labelled N beside it",
-                    fix="Say how many labels there are.",
-                )
             return None
         chosen = {"balanced": self.balanced, "seed": self.seed}
         return {

@@ -8,21 +8,22 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..codes import Entropy, Key, element_of, label, log_prob
+from ..codes import Entropy, Key, element_of, label, log_prob, names_of
 from ..datasets import Factor, ImageSet
-from ..evaluation import Clustering, Inferred, agreement, clustered, inferred
+from ..evaluation import Clustering, Inferred, agreement, clustered, inferred, likeness
 from ..inference import Information
 from ..infogan import BATCH, InfoGAN, evaluating
 from ..randomness import seeded
 
 __all__ = ["ALIKE", "Agreement", "Discovery", "discover"]
 
-ALIKE = {"Spearman": 0.7, "circular": 0.5, "NMI": 0.5}
+ALIKE = {"Spearman": 0.7, "circular": 0.5, "AMI": 0.5}
 """From where on two codes say the same: what one says, the other says for the greater half. A
 correlation of 0.7 is half of the variance; the circular one is squared already."""
 
 Agreement = tuple[str, float]
-"""A measure and its value in [0, 1], as :func:`~pyro_infogan.evaluation.agreement` gives them."""
+"""A measure and its value in [0, 1], as :func:`~pyro_infogan.evaluation.agreement` gives them, or
+:func:`~pyro_infogan.evaluation.likeness`."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,19 @@ class Discovery:
 
     @property
     def duplicates(self) -> dict[tuple[str, str], Agreement]:
-        """The pairs of readings of which one says what the other does, most alike first."""
-        alike = [(pair, got) for pair, got in self.shared.items() if got[1] >= ALIKE[got[0]]]
+        """The pairs of readings of which one says what the other does, most alike first.
+
+        What Q reads of a code that carries nothing follows from nothing that the code did, and is
+        no duplicate of any.
+        """
+        silent = self.silent
+        muted = {name for key in self.information if label(key) in silent for name in names_of(key)}
+        alike = [
+            (pair, got)
+            for pair, got in self.shared.items()
+            if got[1] >= ALIKE[got[0]]
+            and not any(title in silent or self.inferred[title].code in muted for title in pair)
+        ]
         return dict(sorted(alike, key=lambda item: -item[1][1]))
 
     @property
@@ -101,7 +113,7 @@ def discover(
         information = gan.information(draws)
         numbers = _numbers(gan, draws)
     shared = {
-        (one, other): _agreement(found[one].factor, found[other])
+        (one, other): likeness(found[one].factor, found[other].factor)
         for one, other in combinations(found, 2)
     }
     known = {

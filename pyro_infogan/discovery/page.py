@@ -325,9 +325,9 @@ def _duplicates(found: Discovery) -> str:
         limits = joined([f"{_said(limit)}" for limit in ALIKE.items()])
         table = heat(
             "Between numbers, the absolute value of Spearman’s correlation, or the circular one of "
-            "angles; where categories take part, the mutual information as a share of the entropy "
-            "of whichever is declared first (NMI). "
-            f"Duplicates are framed: from {limits} on.",
+            "angles; where categories take part, the mutual information adjusted for chance, as a "
+            "share of the smaller entropy (AMI). "
+            f"Duplicates are framed: from {limits} on, of codes that carry something.",
             titles,
             rows,
         )

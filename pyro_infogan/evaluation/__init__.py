@@ -3,7 +3,7 @@
 from .attribution import Responses, responses
 from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
-from .factors import Following, agreement, follow, followed
+from .factors import Following, agreement, follow, followed, likeness
 from .features import (
     FeatureClusters,
     cluster_features,
@@ -44,6 +44,7 @@ __all__ = [
     "followed",
     "grid_features",
     "inferred",
+    "likeness",
     "probe",
     "responses",
     "sweep",

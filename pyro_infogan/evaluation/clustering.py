@@ -33,6 +33,11 @@ class Clustering:
     matching: list[int | None]
 
     @property
+    def images(self) -> int:
+        """How many images it was measured on: those with a label."""
+        return sum(map(sum, self.confusion))
+
+    @property
     def order(self) -> list[int]:
         """Categories in the order of the labels matched to them, those left over last."""
         matched = [len(self.matching) if label is None else label for label in self.matching]

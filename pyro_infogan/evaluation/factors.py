@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
-from sklearn.metrics import mutual_info_score
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 from torch import Tensor
 
 from ..datasets import Factor, ImageSet
@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..infogan import InfoGAN
 from .inferred import Inferred, inferred
 
-__all__ = ["Following", "agreement", "follow", "followed"]
+__all__ = ["Following", "agreement", "follow", "followed", "likeness"]
 
 _BINS = 10
 """Into how many equally full bins a number is put beside kinds."""
@@ -42,16 +42,6 @@ class Following:
         return f"{self.code}, {self.measure} {self.value:.3f}"
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks as angles, evenly once around."""
-    return 2 * math.pi * scipy.stats.rankdata(values) / len(values)
-
-
-def _bins(values: np.ndarray) -> np.ndarray:
-    """Numbers as kinds: equally full bins."""
-    return (scipy.stats.rankdata(values) - 1) * _BINS // len(values)
-
-
 def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
     """How much of a factor a reading has, in [0, 1], and by which measure.
 
@@ -77,25 +67,81 @@ def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
         >>> agreement(Factor((up > 0).long()), (up < 0).long())
         ('NMI', 1.0)
     """
-    truth, found = factor.values.cpu().numpy(), values.numpy()
-    # What does not vary follows nothing, and has neither ranks nor entropy.
-    constant = np.ptp(truth) == 0 or np.ptp(found) == 0
-    if factor.is_kind or not values.is_floating_point():
-        first = truth if factor.is_kind else _bins(truth)
-        second = _bins(found) if values.is_floating_point() else found
-        score = (
-            0.0 if constant else mutual_info_score(first, second) / mutual_info_score(first, first)
-        )
-        return "NMI", round(float(score), 12)
-    if constant:
-        return "circular" if factor.period else "Spearman", 0.0
+    reading = Factor(values)
+    if factor.is_kind or reading.is_kind:
+        first, second = _kinds(factor), _kinds(reading)
+        told = 0.0
+        if not _constant(factor, reading):
+            told = mutual_info_score(first, second) / mutual_info_score(first, first)
+        return "NMI", _rounded(told)
     if factor.period:
-        turned = truth % factor.period
-        pairs = (_ranks(turned) - _ranks(found), _ranks(turned) + _ranks(found))
-        value = max(abs(np.exp(1j * pair).mean()) ** 2 for pair in pairs)
-        return "circular", round(float(value), 12)
-    ranks = (scipy.stats.rankdata(truth), scipy.stats.rankdata(found))
-    return "Spearman", round(float(abs(np.corrcoef(*ranks)[0, 1])), 12)
+        return "circular", _circular(factor, reading)
+    return "Spearman", _spearman(factor, reading)
+
+
+def likeness(one: Factor, other: Factor) -> tuple[str, float]:
+    """How much two readings say the same, in [0, 1], and by which measure; in either order.
+
+    As :func:`agreement`, of which neither is the truth: the circular rank correlation where either
+    is an angle; and where either takes kinds the mutual information adjusted for chance and
+    normalised by the smaller entropy (AMI; Vinh, Epps and Bailey 2010), 1 where either one tells
+    the other.
+
+    Args:
+        one: (n,).
+        other: of the same images.
+
+    Example:
+        >>> import torch
+        >>> fine = torch.arange(100) % 10
+        >>> likeness(Factor(fine), Factor(fine // 5)), likeness(Factor(fine // 5), Factor(fine))
+        (('AMI', 1.0), ('AMI', 1.0))
+    """
+    if one.is_kind or other.is_kind:
+        told = 0.0
+        if not _constant(one, other):
+            kinds = _kinds(one), _kinds(other)
+            told = adjusted_mutual_info_score(*kinds, average_method="min")
+        return "AMI", _rounded(max(told, 0.0))
+    if one.period or other.period:
+        return "circular", _circular(one, other)
+    return "Spearman", _spearman(one, other)
+
+
+def _constant(*factors: Factor) -> bool:
+    """Whether one does not vary: it follows nothing, and has neither ranks nor entropy."""
+    return any(np.ptp(factor.values.cpu().numpy()) == 0 for factor in factors)
+
+
+def _kinds(factor: Factor) -> np.ndarray:
+    """Numbers as kinds: equally full bins."""
+    values = factor.values.cpu().numpy()
+    if factor.is_kind:
+        return values
+    return (scipy.stats.rankdata(values) - 1) * _BINS // len(values)
+
+
+def _ranks(factor: Factor) -> np.ndarray:
+    values = factor.values.cpu().numpy()
+    return scipy.stats.rankdata(values % factor.period if factor.period else values)
+
+
+def _circular(*pair: Factor) -> float:
+    if _constant(*pair):
+        return 0.0
+    # Ranks as angles, evenly once around.
+    first, second = (2 * math.pi * _ranks(each) / len(each.values) for each in pair)
+    turned = (first - second, first + second)
+    return _rounded(max(abs(np.exp(1j * angles).mean()) ** 2 for angles in turned))
+
+
+def _spearman(*pair: Factor) -> float:
+    return 0.0 if _constant(*pair) else _rounded(abs(np.corrcoef(*map(_ranks, pair))[0, 1]))
+
+
+def _rounded(value: float) -> float:
+    """Without the last digits, in which 1 may be a little more."""
+    return round(float(value), 12)
 
 
 def follow(gan: InfoGAN, dataset: ImageSet) -> dict[str, Following]:

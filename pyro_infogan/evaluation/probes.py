@@ -81,8 +81,9 @@ class Probes:
     def __str__(self) -> str:
         given = f"{self.fitted} labels" if self.labels is None else f"{self.labels} labels a class"
         return (
-            f"linear probe with {given}: trunk {self.trunk}, untrained trunk {self.random}, "
-            f"raw pixels {self.pixels} on {self.images} images"
+            f"linear probe with {given}, and {self.validated} more to choose C by: trunk "
+            f"{self.trunk}, untrained trunk {self.random}, raw pixels {self.pixels} on "
+            f"{self.images} images"
         )
 
 

@@ -33,7 +33,7 @@ class Report:
         clustering: agreement with the labels, of each code that takes categories.
         following: how well the codes follow each known factor.
         sweeps: what sweeping each code moves, where a reader of the factors was given.
-        images: how many images clustering and following were measured on.
+        images: how many held-out images Q read; the clustering is of those with a label.
         draws: how many generated images the bound was measured on, and the calibration on as many.
         clusters: of the trunk's features, where ``cluster_features`` was asked.
         probes: of the trunk's features, where ``probe`` was asked.
@@ -60,7 +60,7 @@ class Report:
         lines += [f"calibration of {name}: {found}" for name, found in self.calibration.items()]
         lines += [
             f"{name}: accuracy {found.accuracy:.4f}, NMI {found.nmi:.4f}, ARI {found.ari:.4f} "
-            f"on {self.images} images"
+            f"on {found.images} images"
             for name, found in self.clustering.items()
         ]
         lines += [

@@ -26,7 +26,7 @@ formed.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -206,11 +206,20 @@ class Objective:
                 fix="Try 0.1.",
             )
 
+    def without_information(self) -> "Objective":
+        """Figure 1's baseline: the same game, of which Q is fitted beside, and nobody feels it.
+
+        A distortion that codes must survive is left out, which is a term of L_I.
+        """
+        return replace(
+            self, info_updates_trunk=False, info_updates_generator=False, invariance=None
+        )
+
 
 INFOGAN = Objective()
 """The paper's objective."""
 
-PLAIN_GAN = Objective(info_updates_trunk=False, info_updates_generator=False)
+PLAIN_GAN = INFOGAN.without_information()
 """Figure 1's baseline: a GAN with Q fitted beside it, which neither trunk nor generator feels."""
 
 
@@ -334,9 +343,10 @@ class Step:
         Returns:
             ``loss_d`` and ``loss_g``, the mean probabilities ``d_real`` and ``d_fake`` that the
             discriminator gives to an image being real, and ``info/<code>``: L_I of each code on
-            this batch, without distortions; ``label/<code>``: log q(y | x) + H(c) of the labelled
-            images. With a prior that learns also ``entropy/<code>``, the
-            mean of −log p(c | earlier codes) over the generator's batch. Scalars in nats, detached.
+            this batch; ``label/<code>``: log q(y | x) + H(c) of the labelled images, where there
+            are any. Both are of images without distortions. With a prior that learns also
+            ``entropy/<code>``, the mean of −log p(c | earlier codes) over the generator's batch.
+            Scalars in nats, detached.
         """
         redraw = self.objective.redraw
         # Only what the generator is judged by needs its gradient.
@@ -366,18 +376,16 @@ class Step:
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
             attached = self.objective.info_updates_trunk
             bound, info = self._bound(codes, generated, features, attached, skip=self.guided)
-            told = self._told(labels, real, real_features, attached) if labels else {}
+            told, labelled = self._told(labels or {}, real, real_features, attached)
         loss = discriminator_loss(real_logits, logits)
-        cost = loss - bound.mean()
-        for value in told.values():
-            cost = cost - self.objective.guidance.weight * value
+        cost = loss - bound.mean() - told
         self._descend("discriminator", (cost, self.players["discriminator"]))
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
             "d_fake": logits.detach().float().sigmoid().mean(),
             **{f"info/{label(key)}": value for key, value in info.items()},
-            **{f"label/{name}": value.detach() for name, value in told.items()},
+            **{f"label/{name}": value for name, value in labelled.items()},
         }
 
     def update_generator(self, drawn: Drawn) -> dict[str, Tensor]:
@@ -458,7 +466,7 @@ class Step:
     ) -> tuple[Tensor, dict[Key, Tensor]]:
         """Σ λ L_I of each image (n,) with the invariance mixed in, and each code's own mean.
 
-        Codes to ``skip`` are not in the sum.
+        Codes to ``skip`` are not in the sum, and not looked for in distorted images.
         """
         gan = self.gan
 
@@ -468,15 +476,19 @@ class Step:
                 return scores(gan.prior, posterior, codes)
 
         info = score(features)
-        steered = self._steered(info, generated, score)
-        weighted = [self.weights[key] * value for key, value in steered.items() if key not in skip]
+        kept = {key: value for key, value in info.items() if key not in skip}
+        steered = self._steered(kept, generated, score)
+        weighted = [self.weights[key] * value for key, value in steered.items()]
         total = torch.stack(weighted).sum(0) if weighted else features.new_zeros(len(features))
         return total, {key: value.detach().mean() for key, value in info.items()}
 
     def _told(
         self, labels: Mapping[str, Labels], real: Tensor, features: Tensor, attached: bool
-    ) -> dict[str, Tensor]:
-        """Mean log q(y | x) + H(c) of the labelled images, of each guided code."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """λ2 Σ log q(y | x), the mean over labelled images, with the invariance mixed in.
+
+        And of each code that has any here log q(y | x) + H(c), without distortions.
+        """
         gan = self.gan
 
         def score(features: Tensor) -> dict[Key, Tensor]:
@@ -484,12 +496,15 @@ class Step:
             with self._float32(features):
                 return {name: posterior[name].log_prob(one.values) for name, one in labels.items()}
 
-        steered = self._steered(score(features), real, score)
-        means = {}
-        for name, one in labels.items():
-            mean = (steered[name] * one.known).sum() / one.known.sum()
-            means[name] = mean + self.entropies[name]
-        return means
+        def mean(of: Mapping[Key, Tensor], name: str) -> Tensor:
+            known = labels[name].known
+            return (of[name] * known).sum() / known.sum()
+
+        plain = score(features) if labels else {}
+        steered = self._steered(plain, real, score)
+        total = sum((mean(steered, name) for name in labels), features.new_zeros(()))
+        told = {name: mean(plain, name).detach() + self.entropies[name] for name in labels}
+        return self.objective.guidance.weight * total, told
 
     def _steered(
         self,

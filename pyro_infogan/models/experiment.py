@@ -115,7 +115,7 @@ class Experiment:
         """Labels of each code that has any.
 
         Raises:
-            DeclarationError: for an experiment that has none.
+            DeclarationError: for an experiment that has none, or where reading them fails.
         """
         if not self.labels:
             raise DeclarationError(
@@ -124,7 +124,21 @@ class Experiment:
                 expected="one that declares them",
                 fix='Declare labels={"code": lambda dataset: dataset.labels} in the Experiment.',
             )
-        return {name: read(dataset) for name, read in self.labels.items()}
+        found = {}
+        for name, read in self.labels.items():
+            try:
+                found[name] = read(dataset)
+            except InfoGANError:
+                raise
+            except Exception as error:
+                raise DeclarationError(
+                    f"the experiment's labels of code {name!r}",
+                    got=f"{type(error).__name__}: {error}",
+                    expected="one label for each image, from a function of the images' set",
+                    fix="Write it as in lambda dataset: dataset.labels; the cause is shown with "
+                    "--debug.",
+                ) from error
+        return found
 
     def source(self, path: Path | None = None) -> str:
         """Where the images come from, in a line."""
