@@ -236,6 +236,83 @@ def test_few_labels_name_the_categories(schedule):
     assert lines[-1]["label/side"] > math.log(2) - 0.2
 
 
+def bands(n, seed=0):
+    """Images whose left half is dark or bright, and the right half as bright as a number says."""
+    generator = torch.Generator().manual_seed(seed)
+    side = torch.randint(2, (n,), generator=generator)
+    light = 2 * torch.rand(n, generator=generator) - 1
+    left = (0.2 + 0.6 * side)[:, None, None, None].expand(n, 1, 8, 4)
+    right = (0.5 + 0.4 * light)[:, None, None, None].expand(n, 1, 8, 4)
+    images = torch.cat([left, right], 3) + 0.05 * torch.rand(n, 1, 8, 8, generator=generator)
+    return ImageSet(images.clamp(0, 1), side), light
+
+
+def test_a_category_and_a_number_have_labels_at_once():
+    """Each of other images, few of both; either code means what its labels say."""
+    some, light = bands(400)
+    torch.manual_seed(0)
+    codes = {"side": dist.Categorical(torch.ones(2)), "light": dist.Uniform(-1.0, 1.0)}
+    gan = InfoGAN(codes, (1, 8, 8), noise=4)
+    labels = {
+        "side": few_labels(some.labels, 60, balanced=True, seed=1),
+        "light": few_labels(light, 60, seed=2),
+    }
+    lines = train(
+        gan,
+        some,
+        steps=250,
+        batch_size=16,
+        labels=labels,
+        objective=Objective(guidance=Guidance(schedule=Mixed(0.5))),
+        rates=Rates(1e-3, 1e-3),
+        progress=False,
+    )
+    assert {"label/side", "label/light"} <= set(lines[-1])
+    held_out, truth = bands(200, seed=1)
+    found = gan.infer(held_out.images)
+    side, mean = found["side"].probs.argmax(-1), found["light"].mean
+    assert (side == held_out.labels).float().mean() > 0.97
+    assert torch.corrcoef(torch.stack([mean, truth]))[0, 1] > 0.9
+    dark, bright = (gan.generate(100, {"side": side})[..., :4].mean() for side in (0, 1))
+    assert dark < bright - 0.2
+    low, high = (gan.generate(100, {"light": light})[..., 4:].mean() for light in (-0.9, 0.9))
+    assert low < high - 0.2
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_mixed_batches_begin_with_their_share_of_labelled_images(share, monkeypatch):
+    some = halves(64)
+    labels = few_labels(some.labels, 8)
+    seen = []
+
+    def watched(self, real, labels=None):
+        seen.append((real, labels["side"].known))
+        names = ("loss_d", "loss_g", "d_real", "d_fake", "info/side")
+        return dict.fromkeys(names, torch.tensor(0.5))
+
+    monkeypatch.setattr(Step, "__call__", watched)
+    gan = InfoGAN({"side": dist.Categorical(torch.ones(2))}, (1, 8, 8), noise=4)
+    objective = Objective(guidance=Guidance(schedule=Mixed(share)))
+    given = {"labels": {"side": labels}, "objective": objective, "progress": False}
+    train(gan, some, steps=32, batch_size=8, **given)
+    count = round(8 * share)
+    known = some.images[labels >= 0]
+    times = torch.zeros(8)
+    for real, told in seen:
+        assert told.tolist() == [True] * count + [False] * (8 - count)
+        places = [(image == known).flatten(1).all(1).nonzero().item() for image in real[:count]]
+        times[places] += 1
+    # In turn: each as often as any other.
+    assert times.tolist() == [32 * count / 8] * 8
+
+
+def test_the_share_of_unlabelled_steps_grows_by_the_epoch():
+    schedule, draws = Alternating(growth=0.1, most=0.5), [i / 1_000 for i in range(1_000)]
+    for epoch, share in ((0, 0.0), (1, 0.1), (3, 0.3), (5, 0.5), (9, 0.5)):
+        unlabelled = sum(schedule.labelled(16, epoch, draw) == 0 for draw in draws)
+        assert unlabelled == pytest.approx(1_000 * share, abs=1)
+
+
 def test_alternating_steps_are_wholly_labelled_or_not(monkeypatch):
     """The share of labelled steps falls by a tenth an epoch."""
     some = halves(64)
@@ -304,6 +381,7 @@ def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path):
         ("digit", torch.full((N,), -1), "at least one"),
         ("slant", torch.full((N,), math.nan), "at least one"),
         ("slant", torch.full((N,), 1.5), "got 1.5"),
+        ("slant", torch.ones(N, dtype=torch.int64), r"floats, NaN.*\.float\(\)"),
         ("kind", torch.full((N,), 2), "got 2"),
         ("style", torch.zeros(N), "shape"),
         ("style", torch.full((N, 2), math.inf), "got .inf, inf"),
@@ -313,6 +391,12 @@ def test_bad_labels_are_refused(code, labels, said):
     with pytest.raises(DataError, match=said) as error:
         checked_labels(build().prior, {code: labels}, N)
     assert code in str(error.value)
+
+
+def test_checking_labels_draws_nothing_from_the_caller():
+    gan, before = build(), torch.get_rng_state()
+    checked_labels(gan.prior, {"digit": torch.zeros(N, dtype=torch.int64)}, N)
+    assert torch.get_rng_state().equal(before)
 
 
 def test_labels_of_what_is_no_code_are_refused():
@@ -366,6 +450,17 @@ def test_few_labels_are_as_many_as_asked_for():
         assert not kept.equal(few_labels(labels, 22, balanced=balanced, seed=2))
         if balanced:
             assert sorted(kept[known].bincount().tolist()) == [5, 5, 6, 6]
+    # Which classes have one more is drawn, too.
+    more = {
+        few_labels(labels, 5, balanced=True, seed=seed)
+        .clamp(-1)
+        .add(1)
+        .bincount()[1:]
+        .argmax()
+        .item()
+        for seed in range(20)
+    }
+    assert more == {0, 1, 2, 3}
     numbers = few_labels(torch.linspace(0, 1, 10), 3)
     assert numbers.isnan().sum() == 7
     assert few_labels(torch.tensor([-1, 5, -1]), 1).tolist() == [-1, 5, -1]
@@ -407,6 +502,8 @@ def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):
         "guided = Experiment(codes={'side': dist.Categorical(torch.ones(2))},\n"
         "    image_shape=(1, 8, 8), data=data, noise=4, steps=2, batch_size=8,\n"
         "    labels={'side': lambda dataset: dataset.labels})\n"
+        "broken = Experiment(codes=guided.codes, image_shape=(1, 8, 8), data=data, steps=2,\n"
+        "    labels={'side': lambda dataset: dataset.nothing})\n"
         "plain = Experiment(codes=guided.codes, image_shape=(1, 8, 8), data=data, steps=2)\n"
     )
     out = tmp_path / "run"
@@ -417,6 +514,8 @@ def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):
         ([f"{file}:plain", "--labelled", "10"], "no labels"),
         ([f"{file}:guided", "--balanced"], "--labelled"),
         ([f"{file}:guided", "--labelled", "41"], "at most 40"),
+        ([f"{file}:guided", "--labelled", "10", "--plain-gan"], "feels no code"),
+        ([f"{file}:broken", "--labelled", "10"], "labels of code 'side': got AttributeError"),
     ):
         with pytest.raises(SystemExit):
             main(["train", *arguments, "--out", str(tmp_path / "other")])

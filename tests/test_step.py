@@ -127,6 +127,13 @@ def test_where_the_bound_goes(part, player, objective, feels, real):
     assert torch.equal(weak, strong) != feels
 
 
+def test_a_baseline_differs_from_its_experiment_by_the_information_alone():
+    mine = Objective(instance_noise=0.2, redraw=True, invariance=Invariance(Affine(), ("digit",)))
+    assert mine.without_information() == Objective(
+        info_updates_trunk=False, info_updates_generator=False, instance_noise=0.2, redraw=True
+    )
+
+
 def test_gradients_equal_autograd_of_the_written_objective(real):
     """The discriminator's step descends −V − Σ λ L_I, computed here from its definition."""
     gan = build()

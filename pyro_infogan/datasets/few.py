@@ -15,8 +15,9 @@ def few_labels(labels: Tensor, n: int, *, balanced: bool = False, seed: int = 0)
     Args:
         labels: (images, ...), whole numbers with −1, or floats with NaN, where there is none.
         n: how many images keep theirs.
-        balanced: whether each class keeps as many as any other, but for one that n does not divide
-            into; otherwise they are drawn evenly from all labelled images.
+        balanced: whether each class keeps as many as any other, or one more, in classes drawn by
+            the seed, where their number does not divide ``n``; otherwise they are drawn evenly from
+            all labelled images.
         seed: of the draw.
 
     Raises:
@@ -33,7 +34,7 @@ def few_labels(labels: Tensor, n: int, *, balanced: bool = False, seed: int = 0)
     known = (~rows.isnan() if numbers else rows != -1).all(1).nonzero().squeeze(-1)
     known = known[torch.randperm(len(known), generator=generator)]
     if balanced:
-        known = _balanced(labels, known, n)
+        known = _balanced(labels, known, n, generator)
     if len(known) < n:
         raise DataError(
             "number of labels",
@@ -46,7 +47,7 @@ def few_labels(labels: Tensor, n: int, *, balanced: bool = False, seed: int = 0)
     return kept
 
 
-def _balanced(labels: Tensor, known: Tensor, n: int) -> Tensor:
+def _balanced(labels: Tensor, known: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Images in an order that takes one of each class in turn."""
     if labels.is_floating_point() or labels.dim() != 1:
         raise DataError(
@@ -55,7 +56,9 @@ def _balanced(labels: Tensor, known: Tensor, n: int) -> Tensor:
             expected="classes, to have as many of each",
             fix="Leave balanced out.",
         )
-    places = [known[labels[known] == kind] for kind in labels[known].unique()]
+    kinds = labels[known].unique()
+    kinds = kinds[torch.randperm(len(kinds), generator=generator)]
+    places = [known[labels[known] == kind] for kind in kinds]
     most = -(-n // len(places)) if places else 0
     short = min((len(each) for each in places), default=0)
     if short < n // max(1, len(places)):

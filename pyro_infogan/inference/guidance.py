@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..codes import CodePrior, base_support, support
 from ..errors import DataError, DeclarationError, check_names
+from ..randomness import seeded
 
 __all__ = ["Alternating", "Guidance", "Labels", "Mixed", "Schedule", "checked_labels"]
 
@@ -140,8 +141,9 @@ def checked_labels(
 
     Args:
         prior: the code prior.
-        labels: by code, (n, event shape): −1 for an image without one where they are whole numbers,
-            NaN where they are floats. A one-hot code takes the number of the class too, (n,).
+        labels: by code, (n, event shape): whole numbers for a discrete code, −1 for an image
+            without one, and floats for any other, NaN for an image without one. A one-hot code
+            takes the number of the class too, (n,).
         images: n.
 
     Raises:
@@ -157,10 +159,15 @@ def checked_labels(
             fix=f"Say whose they are: labels={{{next(iter(prior.sites))!r}: ...}}.",
         )
     check_names("labels", labels, prior.sites)
-    return {name: _checked(prior, name, value, images) for name, value in labels.items()}
+    with torch.no_grad(), seeded(0):
+        drawn = prior.draw(1) if labels else {}
+    return {
+        name: _checked(prior, name, value, images, drawn[name]) for name, value in labels.items()
+    }
 
 
-def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels:
+def _checked(prior: CodePrior, name: str, labels: Tensor, images: int, like: Tensor) -> Labels:
+    """Labels of a code of which ``like`` is a value."""
     what, code = f"labels of code {name!r}", prior.sites[name]
     discrete, shape = prior.is_discrete(name), tuple(code.event_shape)
     if not isinstance(labels, Tensor) or labels.is_complex() or labels.dtype == torch.bool:
@@ -170,13 +177,18 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
             expected="a tensor of whole numbers or floats",
             fix="Say −1, or NaN among floats, for an image without a label.",
         )
-    if labels.is_floating_point() and discrete:
+    if labels.is_floating_point() == discrete:
+        # Whole numbers would leave no −1 to a code that can be −1.
         raise DataError(
             what,
             got=str(labels.dtype),
-            expected="whole numbers, −1 for an image without a label",
-            fix="Convert them with .long().",
+            expected="whole numbers, −1 for an image without a label"
+            if discrete
+            else "floats, NaN for an image without a label",
+            fix=f"Convert them with .{'long' if discrete else 'float'}().",
         )
+    # As the code has its values, so that a bound is the same number on both sides.
+    labels = labels.to(like.device)
     one_hot = discrete and base_support(code).event_dim == len(shape) == 1
     numbered = one_hot and labels.dim() == 1
     if tuple(labels.shape) != (images, *(() if numbered else shape)):
@@ -193,15 +205,13 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels
         raise DataError(
             what, got="none", expected="at least one", fix="Train without labels, or bring some."
         )
-    # As the code has them, so that a bound is the same number on both sides.
-    dtype = prior.draw(1)[name].dtype
     if numbered:
         classes = shape[-1]
         inside = (labels >= 0) & (labels < classes)
         values = torch.nn.functional.one_hot(labels.long().clamp(0, classes - 1), classes)
-        values = values.to(dtype)
+        values = values.to(like.dtype)
     else:
-        values = labels.to(dtype)
+        values = labels.to(like.dtype)
         inside = support(code).check(values)
         inside = (inside.reshape(images, -1) & values.reshape(images, -1).isfinite()).all(1)
     if not inside[known].all():

@@ -86,7 +86,8 @@ def train(
         out: run folder for ``run.json``, ``metrics.jsonl`` and checkpoints; None keeps nothing.
         device: where to train; a GPU if there is one, by default, and a GPU for each process.
         labels: of codes that have any, by name, (n, event shape) in the order of the images: whole
-            numbers with −1 for an image without one, or floats with NaN. Q of these codes then
+            numbers of a discrete code, −1 for an image without one; floats of any other, NaN for an
+            image without one. Q of these codes then
             learns from the labelled images alone (semi-supervised InfoGAN, Spurr et al. 2017), as
             ``objective.guidance`` says.
         objective: the terms of the game; :data:`~pyro_infogan.PLAIN_GAN` is Figure 1's
@@ -106,8 +107,8 @@ def train(
 
     Returns:
         What ``metrics.jsonl`` holds: for every 10 steps the means of ``loss_d``, ``loss_g``,
-        ``d_real``, ``d_fake`` and ``info/<code>``, ``label/<code>`` of a code with labels,
-        ``entropy/<code>`` of a prior that learns, and ``step`` and ``images_per_s``.
+        ``d_real``, ``d_fake`` and ``info/<code>``, ``label/<code>`` of a code with labels, where a
+        step had any, ``entropy/<code>`` of a prior that learns, and ``step`` and ``images_per_s``.
 
     Raises:
         DataError: for images, labels or a batch size that do not fit, before anything is written.
