@@ -1,6 +1,7 @@
 """Features of the trunk: what they are, their clusters, and what few labels make of them."""
 
 import builtins
+import copy
 import json
 import math
 
@@ -398,6 +399,25 @@ def test_guided_gradients_drop_what_is_negative():
     for bad in ({"units": 5}, {"each": 21}, {"units": 0}):
         with pytest.raises(DataError):
             responses(gan, images, **bad)
+
+
+@pytest.mark.parametrize("rectifier", [nn.LeakyReLU(0.2), nn.ReLU(inplace=True)], ids=repr)
+def test_a_rectifier_in_two_places_is_as_two(rectifier):
+    pytest.importorskip("captum")
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)]
+    images = torch.rand(20, 1, 8, 8)
+
+    def trunk(first, second):
+        return nn.Sequential(layers[0], first, layers[1], second, layers[2], nn.Flatten())
+
+    one = responses(with_trunk(trunk(rectifier, rectifier), 16), images, units=3, each=2)
+    two = responses(
+        with_trunk(trunk(rectifier, copy.deepcopy(rectifier)), 16), images, units=3, each=2
+    )
+    torch.testing.assert_close(one.gradients, two.gradients)
+    torch.testing.assert_close(one.images, two.images)
+    assert one.gradients.abs().max() > 0
 
 
 def test_a_missing_captum_is_told(gan, images, monkeypatch):

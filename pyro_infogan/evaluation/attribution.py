@@ -40,7 +40,7 @@ class Responses:
 
 
 class _Leaky(nn.ReLU):
-    """A leaky ReLU that captum takes for a ReLU."""
+    """A ReLU that may leak, which captum takes for one that does not."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class _Last(nn.Module):
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = copy.deepcopy(trunk)
-        for part in list(self.trunk.modules()):
-            for name, child in part.named_children():
-                if isinstance(child, nn.LeakyReLU):
-                    setattr(part, name, _Leaky(child.negative_slope))
+        # Each place gets one of its own: a hook does not know a module's several uses apart.
+        for place, part in list(self.trunk.named_modules(remove_duplicate=False)):
+            if isinstance(part, nn.LeakyReLU | nn.ReLU):
+                self.trunk.set_submodule(place, _Leaky(getattr(part, "negative_slope", 0.0)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) → (n, K, h, w)."""
