@@ -126,17 +126,19 @@ def _ranks(factor: Factor) -> np.ndarray:
     return scipy.stats.rankdata(values % factor.period if factor.period else values)
 
 
-def _circular(*pair: Factor) -> float:
-    if _constant(*pair):
+def _circular(one: Factor, other: Factor) -> float:
+    if _constant(one, other):
         return 0.0
     # Ranks as angles, evenly once around.
-    first, second = (2 * math.pi * _ranks(each) / len(each.values) for each in pair)
+    first, second = (2 * math.pi * _ranks(each) / len(each.values) for each in (one, other))
     turned = (first - second, first + second)
     return _rounded(max(abs(np.exp(1j * angles).mean()) ** 2 for angles in turned))
 
 
-def _spearman(*pair: Factor) -> float:
-    return 0.0 if _constant(*pair) else _rounded(abs(np.corrcoef(*map(_ranks, pair))[0, 1]))
+def _spearman(one: Factor, other: Factor) -> float:
+    if _constant(one, other):
+        return 0.0
+    return _rounded(abs(np.corrcoef(_ranks(one), _ranks(other))[0, 1]))
 
 
 def _rounded(value: float) -> float:
