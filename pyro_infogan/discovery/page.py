@@ -354,8 +354,9 @@ def _known(found: Discovery) -> str:
         ]
     sentences = "".join(f"<li>{_followed(name, each)}</li>" for name, each in found.known.items())
     table = heat(
-        "How much each code agrees with what is known of the images: measures as among the codes. "
-        "The best of each row is framed.",
+        "How much each code agrees with what is known of the images: correlations as among the "
+        "codes; where there are categories, the mutual information as a share of the entropy of "
+        "what is known (NMI). The best of each row is framed.",
         titles,
         rows,
     )
