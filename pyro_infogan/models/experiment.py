@@ -4,7 +4,8 @@ import importlib.util
 import itertools
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..codes import Declaration, Key
-from ..errors import DeclarationError, InfoGANError
+from ..errors import DeclarationError, InfoGANError, in_short
 from ..inference import INFOGAN, PAPER_RATES, Chosen, Objective, Rates, in_words
 from . import networks as nets
 
@@ -85,17 +86,12 @@ class Experiment:
         Raises:
             DeclarationError: where it fails, or for a path that the experiment has no use for.
         """
-        try:
+        with _of_the_user(
+            "the experiment's data",
+            expected=f"images from data(train={train})",
+            fix="Write it as in def data(train=True)",
+        ):
             return self._source(path)(train=train)
-        except InfoGANError:
-            raise
-        except Exception as error:
-            raise DeclarationError(
-                "the experiment's data",
-                got=f"{type(error).__name__}: {error}",
-                expected=f"images from data(train={train})",
-                fix="Write it as in def data(train=True); the cause is shown with --debug.",
-            ) from error
 
     def _source(self, path: Path | None) -> Callable[..., Any]:
         if path and self.real:
@@ -126,18 +122,12 @@ class Experiment:
             )
         found = {}
         for name, read in self.labels.items():
-            try:
+            with _of_the_user(
+                f"the experiment's labels of code {name!r}",
+                expected="one label for each image, from a function of the images' set",
+                fix="Write it as in lambda dataset: dataset.labels",
+            ):
                 found[name] = read(dataset)
-            except InfoGANError:
-                raise
-            except Exception as error:
-                raise DeclarationError(
-                    f"the experiment's labels of code {name!r}",
-                    got=f"{type(error).__name__}: {error}",
-                    expected="one label for each image, from a function of the images' set",
-                    fix="Write it as in lambda dataset: dataset.labels; the cause is shown with "
-                    "--debug.",
-                ) from error
         return found
 
     def source(self, path: Path | None = None) -> str:
@@ -176,6 +166,18 @@ class Experiment:
             alike = itertools.groupby(priors, key=priors.__getitem__)
             return "; ".join(f"{_several(list(names))} ~ {prior}" for prior, names in alike)
         return f"the program {getattr(self.codes, '__name__', type(self.codes).__name__)}"
+
+
+@contextmanager
+def _of_the_user(what: str, expected: str, fix: str) -> Iterator[None]:
+    """Errors of a function that the experiment's author wrote, told as the experiment's."""
+    try:
+        yield
+    except InfoGANError:
+        raise
+    except Exception as error:
+        fix = f"{fix}; the cause is shown with --debug."
+        raise DeclarationError(what, got=in_short(error), expected=expected, fix=fix) from error
 
 
 def _several(names: list[str]) -> str:
