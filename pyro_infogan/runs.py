@@ -9,7 +9,8 @@
       checkpoints/       step-00005000.pt, the newest ones
       train.lock         held by the process that trains here, and by none that is dead
 
-Nothing read from here runs code, apart from ``experiment.py`` where a declaration needs it.
+Nothing read from here runs code, apart from ``experiment.py``, where its images are wanted or a
+declaration needs it.
 
 A checkpoint is a file of ``torch.save``, plain data and tensors, and behind it a line with the
 SHA-256 of what stands before. Before anything of it is built, the checksum is compared, every size
