@@ -181,7 +181,7 @@ def test_equal_codes_are_duplicates():
     assert text.split('id="duplicates"')[1].split("</section>")[0].count('class="alike"') == 2
 
 
-def test_what_carries_nothing_duplicates_nothing():
+def test_a_duplicate_that_carries_nothing_is_said_so():
     """Q's mean of a silent code may still move a little with another's."""
     gan = reading(
         light=reads(lambda p: dist.Normal(1e-6 * p[:, 1], 1.0)),
@@ -189,9 +189,11 @@ def test_what_carries_nothing_duplicates_nothing():
     )
     dataset, _ = named(gan)
     discovery = quiet(gan, dataset, draws=2_000)
-    assert discovery.shared["light", "style[0]"] == ("Spearman", 1.0)
-    assert set(discovery.silent) == {"light"}
-    assert discovery.duplicates == {}
+    assert discovery.duplicates == {("light", "style[0]"): ("Spearman", 1.0)}
+    titles = ("light", "style[0]", "style[1]", "kind")
+    assert [discovery.is_silent(title) for title in titles] == [True, False, False, False]
+    text = page(gan, discovery, "t")
+    assert "<strong>style[0]</strong> (|Spearman| 1.00; light carries nothing)" in text
 
 
 def test_codes_that_tell_nothing_apart_are_no_duplicates():

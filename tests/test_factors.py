@@ -159,6 +159,10 @@ def test_likeness_is_the_same_in_either_order():
     assert found["fine", "coarse"] == ("AMI", 1.0)
     assert found["still", "angle"] == ("circular", 0.0)
     assert found["still", "fine"] == ("AMI", 0.0)
+    for n in (2, 3, 4):
+        each = Factor(torch.arange(n))
+        assert 0 <= likeness(each, each)[1] <= 1
+        assert 0 <= likeness(each, Factor(torch.arange(float(n))))[1] <= 1
 
 
 def test_likeness_of_few_independent_kinds_is_no_more_than_chance():

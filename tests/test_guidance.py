@@ -381,7 +381,7 @@ def test_a_run_with_labels_resumes_as_if_it_had_not_stopped(tmp_path):
         ("digit", torch.full((N,), -1), "at least one"),
         ("slant", torch.full((N,), math.nan), "at least one"),
         ("slant", torch.full((N,), 1.5), "got 1.5"),
-        ("slant", torch.ones(N, dtype=torch.int64), r"floats, NaN.*\.float\(\)"),
+        ("slant", torch.ones(N, dtype=torch.int64), r"floats, NaN.*labels == -1, torch\.nan"),
         ("kind", torch.full((N,), 2), "got 2"),
         ("style", torch.zeros(N), "shape"),
         ("style", torch.full((N, 2), math.inf), "got .inf, inf"),
@@ -472,6 +472,7 @@ def test_few_labels_are_as_many_as_asked_for():
         (torch.arange(4), 5, False),
         (torch.tensor([-1, 1]), 2, False),
         (torch.tensor([0, 0, 0, 1]), 4, True),
+        (torch.arange(4), 5, True),
         (torch.linspace(0, 1, 4), 2, True),
         (torch.arange(4), 0, False),
     ],
@@ -504,6 +505,8 @@ def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):
         "    labels={'side': lambda dataset: dataset.labels})\n"
         "broken = Experiment(codes=guided.codes, image_shape=(1, 8, 8), data=data, steps=2,\n"
         "    labels={'side': lambda dataset: dataset.nothing})\n"
+        "listed = Experiment(codes=guided.codes, image_shape=(1, 8, 8), data=data, steps=2,\n"
+        "    labels={'side': lambda dataset: dataset.labels.tolist()})\n"
         "plain = Experiment(codes=guided.codes, image_shape=(1, 8, 8), data=data, steps=2)\n"
     )
     out = tmp_path / "run"
@@ -516,6 +519,7 @@ def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):
         ([f"{file}:guided", "--labelled", "41"], "at most 40"),
         ([f"{file}:guided", "--labelled", "10", "--plain-gan"], "feels no code"),
         ([f"{file}:broken", "--labelled", "10"], "labels of code 'side': got AttributeError"),
+        ([f"{file}:listed", "--labelled", "10"], "labels of code 'side': got TypeError: a list"),
     ):
         with pytest.raises(SystemExit):
             main(["train", *arguments, "--out", str(tmp_path / "other")])

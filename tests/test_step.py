@@ -16,6 +16,7 @@ from pyro_infogan import (
     InfoGAN,
     Invariance,
     Objective,
+    PriorTerms,
     Rates,
     Strokes,
     families,
@@ -128,9 +129,18 @@ def test_where_the_bound_goes(part, player, objective, feels, real):
 
 
 def test_a_baseline_differs_from_its_experiment_by_the_information_alone():
-    mine = Objective(instance_noise=0.2, redraw=True, invariance=Invariance(Affine(), ("digit",)))
+    mine = Objective(
+        instance_noise=0.2,
+        redraw=True,
+        prior=PriorTerms(adversarial=0.5, wake=1.0),
+        invariance=Invariance(Affine(), ("digit",)),
+    )
     assert mine.without_information() == Objective(
-        info_updates_trunk=False, info_updates_generator=False, instance_noise=0.2, redraw=True
+        info_updates_trunk=False,
+        info_updates_generator=False,
+        instance_noise=0.2,
+        redraw=True,
+        prior=PriorTerms(adversarial=0.5),
     )
 
 

@@ -183,7 +183,7 @@ class Discover(Command):
         checked_count("--draws", self.draws, least=2)
         check_seed(self.seed)
         out = self.out or self.run
-        if out.exists() and not out.is_dir():
+        if self.out and out.exists() and not out.is_dir():
             raise DataError(
                 "--out", got=f"the file {out}", expected="a folder", fix="Name one, new or not."
             )

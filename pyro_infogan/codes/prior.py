@@ -186,6 +186,10 @@ class CodePrior(nn.Module):
         """The program as its author wrote it; None for a dictionary."""
         return self.program.program if isinstance(self.program, Dependent) else None
 
+    def like(self, name: str) -> Tensor:
+        """A value of a code, (event shape), for its type and device."""
+        return self._like[name]
+
     def is_discrete(self, name: str) -> bool:
         """Whether a code takes countably many values."""
         return support(self.sites[name]).is_discrete

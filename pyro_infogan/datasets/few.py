@@ -59,7 +59,7 @@ def _balanced(labels: Tensor, known: Tensor, n: int, generator: torch.Generator)
     kinds = labels[known].unique()
     kinds = kinds[torch.randperm(len(kinds), generator=generator)]
     places = [known[labels[known] == kind] for kind in kinds]
-    most = -(-n // len(places)) if places else 0
+    most = min(-(-n // len(places)), max(map(len, places))) if places else 0
     short = min((len(each) for each in places), default=0)
     if short < n // max(1, len(places)):
         raise DataError(

@@ -57,19 +57,8 @@ class Discovery:
 
     @property
     def duplicates(self) -> dict[tuple[str, str], Agreement]:
-        """The pairs of readings of which one says what the other does, most alike first.
-
-        What Q reads of a code that carries nothing follows from nothing that the code did, and is
-        no duplicate of any.
-        """
-        silent = self.silent
-        muted = {name for key in self.information if label(key) in silent for name in names_of(key)}
-        alike = [
-            (pair, got)
-            for pair, got in self.shared.items()
-            if got[1] >= ALIKE[got[0]]
-            and not any(title in silent or self.inferred[title].code in muted for title in pair)
-        ]
+        """The pairs of readings of which one says what the other does, most alike first."""
+        alike = [(pair, got) for pair, got in self.shared.items() if got[1] >= ALIKE[got[0]]]
         return dict(sorted(alike, key=lambda item: -item[1][1]))
 
     @property
@@ -77,6 +66,12 @@ class Discovery:
         """The codes, and the numbers of vector codes, that carry nothing."""
         measured = {label(key): info for key, info in self.information.items()} | self.numbers
         return {name: info for name, info in measured.items() if info.silent}
+
+    def is_silent(self, title: str) -> bool:
+        """Whether a reading is of what carries nothing: its number, or else its whole code."""
+        silent, code = self.silent, self.inferred[title].code
+        keys = {label(key) for key in self.information if code in names_of(key)}
+        return title in silent if title in self.numbers else bool(keys & silent.keys())
 
 
 def discover(

@@ -131,7 +131,11 @@ def _used(name: str, one: Categories) -> str:
 
 def _alike(found: Discovery) -> str:
     pairs = [
-        f"<strong>{escaped(one)}</strong> and <strong>{escaped(other)}</strong> ({_said(got)})"
+        f"<strong>{escaped(one)}</strong> and <strong>{escaped(other)}</strong> ({_said(got)}"
+        + "".join(
+            f"; {escaped(each)} carries nothing" for each in (one, other) if found.is_silent(each)
+        )
+        + ")"
         for (one, other), got in found.duplicates.items()
     ]
     if pairs:
@@ -327,7 +331,7 @@ def _duplicates(found: Discovery) -> str:
             "Between numbers, the absolute value of Spearman’s correlation, or the circular one of "
             "angles; where categories take part, the mutual information adjusted for chance, as a "
             "share of the smaller entropy (AMI). "
-            f"Duplicates are framed: from {limits} on, of codes that carry something.",
+            f"Duplicates are framed: from {limits} on.",
             titles,
             rows,
         )
@@ -354,8 +358,9 @@ def _known(found: Discovery) -> str:
         ]
     sentences = "".join(f"<li>{_followed(name, each)}</li>" for name, each in found.known.items())
     table = heat(
-        "How much each code agrees with what is known of the images: correlations as among the "
-        "codes; where there are categories, the mutual information as a share of the entropy of "
+        "How much each code agrees with what is known of the images: the absolute value of "
+        "Spearman’s correlation, or the circular one where what is known turns full circle; where "
+        "there are categories, the mutual information as a share of the entropy of "
         "what is known (NMI). The best of each row is framed.",
         titles,
         rows,

@@ -40,7 +40,7 @@ class Responses:
 
 
 class _Leaky(nn.ReLU):
-    """A ReLU that may leak, which captum takes for one that does not."""
+    """A leaky ReLU that captum takes for a ReLU."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class _Last(nn.Module):
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = copy.deepcopy(trunk)
-        # Each place gets one of its own: a hook does not know a module's several uses apart.
+        # A module that stands in several places is replaced in each.
         for place, part in list(self.trunk.named_modules(remove_duplicate=False)):
-            if isinstance(part, nn.LeakyReLU | nn.ReLU):
-                self.trunk.set_submodule(place, _Leaky(getattr(part, "negative_slope", 0.0)))
+            if isinstance(part, nn.LeakyReLU):
+                self.trunk.set_submodule(place, _Leaky(part.negative_slope))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) → (n, K, h, w)."""

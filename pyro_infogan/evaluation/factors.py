@@ -102,7 +102,8 @@ def likeness(one: Factor, other: Factor) -> tuple[str, float]:
         if not _constant(one, other):
             kinds = _kinds(one), _kinds(other)
             told = adjusted_mutual_info_score(*kinds, average_method="min")
-        return "AMI", _rounded(max(told, 0.0))
+        # Of as many kinds as images nothing can be told, and what is left is rounding.
+        return "AMI", _rounded(min(max(told, 0.0), 1.0))
     if one.period or other.period:
         return "circular", _circular(one, other)
     return "Spearman", _spearman(one, other)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ..codes import CodePrior, base_support, support
 from ..errors import DataError, DeclarationError, check_names
-from ..randomness import seeded
 
 __all__ = ["Alternating", "Guidance", "Labels", "Mixed", "Schedule", "checked_labels"]
 
@@ -159,15 +158,10 @@ def checked_labels(
             fix=f"Say whose they are: labels={{{next(iter(prior.sites))!r}: ...}}.",
         )
     check_names("labels", labels, prior.sites)
-    with torch.no_grad(), seeded(0):
-        drawn = prior.draw(1) if labels else {}
-    return {
-        name: _checked(prior, name, value, images, drawn[name]) for name, value in labels.items()
-    }
+    return {name: _checked(prior, name, value, images) for name, value in labels.items()}
 
 
-def _checked(prior: CodePrior, name: str, labels: Tensor, images: int, like: Tensor) -> Labels:
-    """Labels of a code of which ``like`` is a value."""
+def _checked(prior: CodePrior, name: str, labels: Tensor, images: int) -> Labels:
     what, code = f"labels of code {name!r}", prior.sites[name]
     discrete, shape = prior.is_discrete(name), tuple(code.event_shape)
     if not isinstance(labels, Tensor) or labels.is_complex() or labels.dtype == torch.bool:
@@ -185,9 +179,12 @@ def _checked(prior: CodePrior, name: str, labels: Tensor, images: int, like: Ten
             expected="whole numbers, −1 for an image without a label"
             if discrete
             else "floats, NaN for an image without a label",
-            fix=f"Convert them with .{'long' if discrete else 'float'}().",
+            fix="Convert them with .long()."
+            if discrete
+            else "Where −1 stands for none: labels.float().masked_fill(labels == -1, torch.nan).",
         )
     # As the code has its values, so that a bound is the same number on both sides.
+    like = prior.like(name)
     labels = labels.to(like.device)
     one_hot = discrete and base_support(code).event_dim == len(shape) == 1
     numbered = one_hot and labels.dim() == 1

@@ -209,10 +209,15 @@ class Objective:
     def without_information(self) -> "Objective":
         """Figure 1's baseline: the same game, of which Q is fitted beside, and nobody feels it.
 
-        A distortion that codes must survive is left out, which is a term of L_I.
+        A distortion that codes must survive is left out, which is a term of L_I, and what a prior
+        that learns takes from Q.
         """
         return replace(
-            self, info_updates_trunk=False, info_updates_generator=False, invariance=None
+            self,
+            info_updates_trunk=False,
+            info_updates_generator=False,
+            invariance=None,
+            prior=replace(self.prior, wake=0.0),
         )
 
 

@@ -128,6 +128,8 @@ class Experiment:
                 fix="Write it as in lambda dataset: dataset.labels",
             ):
                 found[name] = read(dataset)
+                if not isinstance(found[name], Tensor):
+                    raise TypeError(f"a {type(found[name]).__name__}, and no tensor")
         return found
 
     def source(self, path: Path | None = None) -> str:
@@ -225,7 +227,7 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
         ]
         raise DeclarationError(
             f"experiment file {path}",
-            got=f"{type(error).__name__}: {error}" + (f" in line {lines[-1]}" if lines else ""),
+            got=in_short(error) + (f" in line {lines[-1]}" if lines else ""),
             expected="a file that runs by itself",
             fix="Mend it; the cause is shown with --debug.",
         ) from error
