@@ -398,6 +398,9 @@ def test_a_joint_posterior_is_told_code_by_code(images):
     torch.testing.assert_close(discovery.inferred["b"].mean, posterior.mean[:, 1])
     torch.testing.assert_close(discovery.inferred["b"].stddev, posterior.variance[:, 1].sqrt())
     assert "share a posterior" in page(gan, discovery, "t")
+    # Of neither by itself anything is known.
+    both = discovery.information["a", "b"].silent
+    assert discovery.is_silent("a") == discovery.is_silent("b") == both
 
 
 def saved(folder, gan, step=1):
