@@ -381,16 +381,16 @@ class Step:
             logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
             attached = self.objective.info_updates_trunk
             bound, info = self._bound(codes, generated, features, attached, skip=self.guided)
-            told, labelled = self._told(labels or {}, real, real_features, attached)
+            score, told = self._told(labels or {}, real, real_features, attached)
         loss = discriminator_loss(real_logits, logits)
-        cost = loss - bound.mean() - told
+        cost = loss - bound.mean() - score
         self._descend("discriminator", (cost, self.players["discriminator"]))
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
             "d_fake": logits.detach().float().sigmoid().mean(),
             **{f"info/{label(key)}": value for key, value in info.items()},
-            **{f"label/{name}": value for name, value in labelled.items()},
+            **{f"label/{name}": value for name, value in told.items()},
         }
 
     def update_generator(self, drawn: Drawn) -> dict[str, Tensor]:

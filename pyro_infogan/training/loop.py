@@ -87,9 +87,8 @@ def train(
         device: where to train; a GPU if there is one, by default, and a GPU for each process.
         labels: of codes that have any, by name, (n, event shape) in the order of the images: whole
             numbers of a discrete code, −1 for an image without one; floats of any other, NaN for an
-            image without one. Q of these codes then
-            learns from the labelled images alone (semi-supervised InfoGAN, Spurr et al. 2017), as
-            ``objective.guidance`` says.
+            image without one. Q of these codes then learns from the labelled images alone
+            (semi-supervised InfoGAN, Spurr et al. 2017), as ``objective.guidance`` says.
         objective: the terms of the game; :data:`~pyro_infogan.PLAIN_GAN` is Figure 1's
             baseline.
         rates: Adam's settings.
