@@ -15,6 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from tyro.conf import Positional
@@ -38,6 +39,8 @@ class Seeds:
     """of the experiment, such as elevation"""
     plain_gan: bool = False
     """train the baseline"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """what the networks compute in; the fastest of this machine by default"""
     out: Path = Path("runs/seeds")
     """where the run folders go"""
 
@@ -46,8 +49,9 @@ def run(settings: Seeds, seed: int) -> dict:
     """One seed's report."""
     path, _, name = settings.experiment.partition(":")
     chosen = [settings.variation] if settings.variation else []
-    baseline = ["plain"] if settings.plain_gan else []
-    folder = settings.out / "-".join([name or Path(path).stem, *chosen, *baseline, str(seed)])
+    chosen += ["plain"] if settings.plain_gan else []
+    chosen += [settings.precision] if settings.precision else []
+    folder = settings.out / "-".join([name or Path(path).stem, *chosen, str(seed)])
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     program = [sys.executable, "-m", "pyro_infogan"]
@@ -56,6 +60,7 @@ def run(settings: Seeds, seed: int) -> dict:
     train += ["--batch-size", str(settings.batch_size)] if settings.batch_size else []
     train += ["--variation", settings.variation] if settings.variation else []
     train += ["--plain-gan"] if settings.plain_gan else []
+    train += ["--precision", settings.precision] if settings.precision else []
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a") as log:
         subprocess.run([*train, "--resume"], env=environment, stderr=log, stdout=log, check=True)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pyro_infogan.cli import main
+from pyro_infogan.inference.step import PRECISIONS
 from pyro_infogan.runs import Run
 
 EXPERIMENT = """
@@ -136,6 +137,22 @@ def test_experiments(capsys):
     out = capsys.readouterr().out
     assert "mnist " in out
     assert "mnist-digit" in out
+
+
+def test_the_precision_is_that_asked_for(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(EXPERIMENT)
+    reference = f"{file}:small"
+    for dtype in PRECISIONS:
+        run, name = tmp_path / str(dtype), str(dtype).removeprefix("torch.")
+        assert call("train", reference, "--out", run, "--steps", 2, "--precision", name) == 0
+        assert json.loads((run / "run.json").read_text())["precision"] == str(dtype)
+    losses = [
+        json.loads((tmp_path / str(dtype) / "metrics.jsonl").read_text())["loss_d"]
+        for dtype in PRECISIONS
+    ]
+    assert len(set(losses)) == len(PRECISIONS)
+    assert call("train", reference, "--out", tmp_path / "none", "--precision", "float16") == 2
 
 
 def test_resume_and_baseline(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -34,6 +34,8 @@ class Train(Command):
     """of the weights, the order of the data, and every draw"""
     out: Path | None = None
     """run folder; runs/<experiment>[-<variation>] by default"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """what the networks compute in; by default bfloat16 where the device has units for it"""
     resume: bool = False
     """go on from the run folder's newest good checkpoint, where there is one"""
     labelled: int | None = None
@@ -92,6 +94,7 @@ class Train(Command):
             device=group.device,
             objective=objective,
             rates=experiment.rates,
+            precision=getattr(torch, self.precision) if self.precision else None,
             resume=self.resume,
             save_every=self.save_every,
             callbacks=callbacks,
