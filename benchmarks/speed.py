@@ -6,7 +6,8 @@ All variants take turns, so that whatever else the machine does meets all alike,
 of its own, so that none gains by how another has its memory kept. A round is a few steps of each;
 what counts are medians over rounds, of seconds and of ratios within a round. Loading the data is
 part of a step, the first steps are not. Run it on an idle machine: it writes
-``benchmarks/results.json`` and ``docs/speed.md``.
+``benchmarks/results.json``, which keeps the newest results of each experiment on each
+kind of machine, and ``docs/speed.md``.
 """
 
 import json
@@ -327,8 +328,16 @@ class Apart:
         self.process.join()
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """The results as a page."""
+def machine(device: torch.device) -> str:
+    """Its kind, as far as speed depends on it: the GPU, or its instructions and threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    units = "AMX" if torch.cpu._is_amx_tile_supported() else torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} with {units}, {torch.get_num_threads()} threads"
+
+
+def section(title: str, results: Mapping[str, Any]) -> list[str]:
+    """Lines about one experiment on one kind of machine."""
     seconds, size = results["seconds"], results["batch_size"]
 
     def ratio(one: str, other: str) -> float:
@@ -337,11 +346,10 @@ def table(results: Mapping[str, Any]) -> str:
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
     lines = [
-        "# Speed",
+        f"## {title}",
         "",
-        f"Made by `make bench`: {results['machine']}, torch {results['torch']}, "
-        f"{results['experiment']}, batch {size}, {results['precision']}; medians of "
-        f"{results['rounds']} rounds in which all take turns, ratios within each round.",
+        f"Batch {size}, {results['precision']}, torch {results['torch']}; "
+        f"{results['rounds']} rounds.",
         "",
         "| | ms a step | images/s | times as fast as the textbook | peak memory, MB "
         "| to the first step, s |",
@@ -357,13 +365,31 @@ def table(results: Mapping[str, Any]) -> str:
         "",
         f"- Codes cost {ratio(FAST, GAN) - 1:+.1%} over the same GAN without them.",
         f"- Pyro's tracing in the loop costs {ratio(TRACED, FAST) - 1:+.1%}.",
-        f"- A step takes {ratio(FAST, FLOOR):.2f} times as long as its convolutions and "
-        "matrix products alone, the gathering of windows counted as part of a convolution.",
-        "",
     ]
+    if FLOOR in seconds:
+        lines += [
+            f"- A step takes {ratio(FAST, FLOOR):.2f} times as long as its convolutions and "
+            "matrix products alone, the gathering of windows counted as part of a convolution."
+        ]
+    lines += [""]
     for name, curve in results["curves"].items():
         lines += [f"| {name} | {' | '.join(curve)} |", "|---" * (len(curve) + 1) + "|"]
         lines += [f"| images/s | {' | '.join(f'{value:,.0f}' for value in curve.values())} |", ""]
+    return lines
+
+
+def page(every: Mapping[str, Mapping[str, Any]]) -> str:
+    """All results that are kept."""
+    lines = [
+        "# Speed",
+        "",
+        "Made by `make bench` on an idle machine of each kind: medians of rounds in which all take "
+        "turns, ratios within each round. What they say, with the marks, is in "
+        "[Results](results.md#speed).",
+        "",
+    ]
+    for title, results in every.items():
+        lines += section(title, results)
     return "\n".join(lines)
 
 
@@ -378,14 +404,10 @@ def main() -> None:
         one.close()
     keep_memory()
     results = {
-        "experiment": settings.experiment,
         "batch_size": experiment.batch_size,
         "precision": str(fast_precision(device)).removeprefix("torch."),
         "rounds": settings.rounds,
         "torch": torch.__version__,
-        "machine": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()}, {torch.get_num_threads()} threads",
         "seconds": seconds,
         "alone": {
             name: {"first": one.first, "memory": one.memory}
@@ -394,10 +416,12 @@ def main() -> None:
         },
         "curves": curves(max(3, settings.rounds // 2), settings.steps, device),
     }
-    (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    page = table(results)
-    (HERE.parent / "docs" / "speed.md").write_text(page)
-    print(page)
+    kept = HERE / "results.json"
+    title = f"{settings.experiment} on {machine(device)}"
+    every = json.loads(kept.read_text()) | {title: results}
+    kept.write_text(json.dumps(every, indent=2) + "\n")
+    (HERE.parent / "docs" / "speed.md").write_text(page(every))
+    print("\n".join(section(title, results)))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,19 @@ def test_dcgan_is_deeper_for_larger_images():
     assert depth == [1, 2, 3, 4]
 
 
+def test_dcgan_of_half_the_width_has_half_the_channels():
+    whole, half = (nets.dcgan((1, 64, 64), 5, width=width) for width in (64, 32))
+    assert str(whole) == str(nets.dcgan((1, 64, 64), 5))
+    channels = [
+        [m.out_channels for m in pair.trunk if isinstance(m, nn.Conv2d)] for pair in (whole, half)
+    ]
+    assert channels == [[64, 128, 256, 512], [32, 64, 128, 256]]
+    assert half.generator(torch.randn(3, 5)).shape == (3, 1, 64, 64)
+    for width in (0, 2.5):
+        with pytest.raises(DeclarationError, match="width"):
+            nets.dcgan((1, 64, 64), 5, width=width)
+
+
 def test_for_shape_takes_the_papers_where_they_fit():
     paper, ours = (make((1, 28, 28), 9) for make in (nets.paper_mnist, nets.for_shape))
     assert str(paper.trunk) == str(ours.trunk)

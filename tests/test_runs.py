@@ -32,13 +32,14 @@ def test_every_choice_survives_saving(tmp_path):
         noise=3,
         posterior={"u": families.Normal},
         information_weights={"u": 0.7},
-        networks=nets.dcgan,
+        networks=partial(nets.dcgan, width=4),
     )
     gan.save(tmp_path / "gan.pt")
     again = InfoGAN.load(tmp_path / "gan.pt")
     assert again.information_weights == {"type": 1.0, "u": 0.7}
     assert again.image_shape == (3, 9, 12)
-    assert again.networks is nets.dcgan
+    assert isinstance(again.networks, partial)
+    assert (again.networks.func, again.networks.keywords) == (nets.dcgan, {"width": 4})
 
 
 class Mine(nn.Module):
