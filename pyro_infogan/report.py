@@ -258,8 +258,9 @@ def _factors(gan: InfoGAN, measured: Report, seed: int) -> str:
     }
     table = heat(
         "How much each code (columns) agrees with each known factor of the held-out images: "
-        "Spearman’s or the circular rank correlation, or where there are kinds the mutual "
-        "information as a share of the factor’s entropy (NMI). The best of each row is framed.",
+        "Spearman’s, the circular or the circular-linear rank correlation, or where there are "
+        "kinds the mutual information as a share of the factor’s entropy (NMI). The best of each "
+        "row is framed.",
         titles,
         rows,
     )

@@ -19,6 +19,7 @@ from pyro_infogan.evaluation import (
     likeness,
     sweep,
 )
+from pyro_infogan.evaluation.factors import _circular_linear
 from pyro_infogan.models.networks import Pair
 
 CODES = {
@@ -191,8 +192,35 @@ def test_circular_agreement_does_not_mind_where_the_circle_is_cut():
         cut = agreement(Factor(angle), (angle + 2.0).remainder(2 * math.pi))[1]
         assert cut < 0.9
     noise = torch.randn(400, generator=torch.Generator().manual_seed(2))
-    # 400 · R̄² is exponential with mean 1, and this is the larger of two.
-    assert agreement(truth, noise)[1] < 10 / 400
+    # 400 · R̄² is exponential with mean 1, as 400 · D / 2 is, and this is the largest of three.
+    assert agreement(truth, noise)[1] < 20 / 400
+
+
+def test_a_number_that_says_which_side_agrees_with_the_angle():
+    angle = torch.rand(5_000, generator=torch.Generator().manual_seed(1)) * 2 * math.pi
+    truth = Factor(angle, period=2 * math.pi)
+    for shift in (0.0, 1.0, 2.5):
+        for number in ((angle - shift).cos(), (angle - shift).cos() ** 3):
+            measure, value = agreement(truth, number)
+            assert measure == "circular-linear"
+            assert value == pytest.approx(1.0, abs=2e-3)
+    # Once round is the circle's own; by the other it would have corr² of π-sawtooth and sine,
+    # 2 · 3 / π² of at most 96 / π⁴.
+    once = agreement(truth, (angle + 2.0).remainder(2 * math.pi))
+    assert once == ("circular", pytest.approx(1.0, abs=1e-3))
+    assert _circular_linear(truth, Factor(angle)) == pytest.approx(
+        6 / math.pi**2 * math.pi**4 / 96, abs=2e-2
+    )
+    # And the square of a multiple correlation of ranks, computed apart.
+    noisy = (angle - 1.0).cos() + 0.5 * torch.randn(
+        5_000, generator=torch.Generator().manual_seed(3)
+    )
+    turn = 2 * math.pi * angle.argsort().argsort().double() / 5_000
+    ranks = noisy.argsort().argsort().double()
+    basis = torch.stack([turn.cos(), turn.sin(), torch.ones_like(turn)], 1)
+    left = ranks - basis @ torch.linalg.lstsq(basis, ranks.unsqueeze(1)).solution.squeeze(1)
+    share = 1 - (left.var() / ranks.var()).item()
+    assert agreement(truth, noisy)[1] == pytest.approx(share * math.pi**4 / 96, abs=1e-6)
 
 
 class ExactReader(FactorReader):

@@ -359,9 +359,9 @@ def _known(found: Discovery) -> str:
     sentences = "".join(f"<li>{_followed(name, each)}</li>" for name, each in found.known.items())
     table = heat(
         "How much each code agrees with what is known of the images: the absolute value of "
-        "Spearman’s correlation, or the circular one where what is known turns full circle; where "
-        "there are categories, the mutual information as a share of the entropy of "
-        "what is known (NMI). The best of each row is framed.",
+        "Spearman’s correlation; the circular or circular-linear one where what is known turns "
+        "full circle; where there are categories, the mutual information as a share of the entropy "
+        "of what is known (NMI). The best of each row is framed.",
         titles,
         rows,
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import scipy.stats
@@ -27,7 +28,8 @@ class Following:
     Attributes:
         code: the one that follows best.
         element: which number of it, where it is a vector.
-        measure: what was measured: Spearman's or the circular rank correlation, or NMI.
+        measure: what was measured: Spearman's, the circular or the circular-linear rank
+            correlation, or NMI.
         value: of the best code, in [0, 1].
         every: of all codes, by label.
     """
@@ -45,10 +47,12 @@ class Following:
 def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
     """How much of a factor a reading has, in [0, 1], and by which measure.
 
-    Both numbers: the absolute value of Spearman's rank correlation; where the factor turns round a
-    circle, the circular rank correlation r₀ of Mardia (1975), the larger of R̄²(α − β) and
-    R̄²(α + β) where α and β are the ranks as angles. A code on a line may go once round the circle
-    too, and is taken for an angle. Where either takes kinds: the mutual information normalised by
+    Both numbers: the absolute value of Spearman's rank correlation. Where the factor turns round a
+    circle, whichever is larger of two rank correlations, both squared as they are defined: the
+    circular r₀ of Mardia (1975), the larger of R̄²(α − β) and R̄²(α + β) where α and β are the ranks
+    as angles, of a reading that goes once round as the factor does; and the circular-linear D of
+    Mardia (1976), of one that goes up over half of the circle and down over the other, as that
+    says which side something shows. Where either takes kinds: the mutual information normalised by
     the entropy of the factor, I(f; c) / H(f), a number being put into ten equally full bins. It is
     1 where the reading tells the factor, whatever else it tells: normalised by the mean of both
     entropies, ten categories could not have more than 0.46 of a factor of two kinds.
@@ -64,6 +68,8 @@ def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
         ('Spearman', 1.0)
         >>> agreement(Factor(math.pi * up, period=2 * math.pi), (up + 0.5).remainder(2.0))
         ('circular', 1.0)
+        >>> agreement(Factor(math.pi * up, period=2 * math.pi), up.abs())
+        ('circular-linear', 1.0)
         >>> agreement(Factor((up > 0).long()), (up < 0).long())
         ('NMI', 1.0)
     """
@@ -75,7 +81,11 @@ def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
             told = mutual_info_score(first, second) / mutual_info_score(first, first)
         return "NMI", _rounded(told)
     if factor.period:
-        return "circular", _circular(factor, reading)
+        found = {
+            "circular": _circular(factor, reading),
+            "circular-linear": _circular_linear(factor, reading),
+        }
+        return max(found.items(), key=itemgetter(1))
     return "Spearman", _spearman(factor, reading)
 
 
@@ -134,6 +144,16 @@ def _circular(one: Factor, other: Factor) -> float:
     first, second = (2 * math.pi * _ranks(each) / len(each.values) for each in (one, other))
     turned = (first - second, first + second)
     return _rounded(max(abs(np.exp(1j * angles).mean()) ** 2 for angles in turned))
+
+
+def _circular_linear(angle: Factor, number: Factor) -> float:
+    if _constant(angle, number):
+        return 0.0
+    turn = np.exp(2j * math.pi * _ranks(angle) / len(angle.values))
+    ranks = scipy.stats.zscore(_ranks(number))
+    # Of ranks evenly once around, cosine and sine are uncorrelated with a variance of 1/2 each;
+    # π⁴/96 makes it 1 for many images where it can be no more.
+    return _rounded(min(2 * abs((turn * ranks).mean()) ** 2 * math.pi**4 / 96, 1.0))
 
 
 def _spearman(one: Factor, other: Factor) -> float:
