@@ -25,7 +25,7 @@ class Train(Command):
     data: Path | None = None
     """files of the published set, for an experiment that draws its own images without them"""
     variation: str | None = None
-    """the paper's rates and weights for one factor of faces or chairs, such as elevation"""
+    """rates and weights for one factor of faces, chairs or svhn, such as elevation"""
     steps: int | None = None
     """updates of each player; the experiment's by default"""
     batch_size: int | None = None
