@@ -14,11 +14,18 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, families
+from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, datasets, families
 from pyro_infogan.models.chairs import chairs, kinds
 from pyro_infogan.models.faces import faces
 from pyro_infogan.models.mnist import mnist, mnist_paper
-from pyro_infogan.models.networks import Networks, Pair, dcgan, initialise, paper_mnist
+from pyro_infogan.models.networks import (
+    Networks,
+    Pair,
+    dcgan,
+    initialise,
+    paper_faces,
+    paper_mnist,
+)
 
 
 def distorted(distort: Callable[[Tensor], Tensor], share: float = 1.0) -> Objective:
@@ -109,13 +116,20 @@ redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
 faces_learned = replace(faces, posterior={})
 faces_redrawn = replace(faces_learned, objective=replace(faces.objective, redraw=True))
 
-# Chairs for a CPU: narrow networks, less λ, and a scale of Q with which it pulls as in faces.
+# Chairs for a CPU: less λ, a scale of Q with which it pulls as in faces, and narrow networks or small
+# images.
 chairs_narrow = replace(
     chairs,
     networks=narrow,
     posterior={"c1": partial(families.FixedNormal, std=0.3)},
     information_weights={**dict.fromkeys(kinds, 0.1), "c1": 0.2},
     variations={},
+)
+chairs_small = replace(
+    chairs_narrow,
+    image_shape=(1, 32, 32),
+    data=partial(datasets.rendered_chairs, size=32),
+    networks=paper_faces,
 )
 
 # The paper's objective alone, with another setting.
