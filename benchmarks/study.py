@@ -116,8 +116,8 @@ redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
 faces_learned = replace(faces, posterior={})
 faces_redrawn = replace(faces_learned, objective=replace(faces.objective, redraw=True))
 
-# Chairs for a CPU: less λ, a scale of Q with which it pulls as in faces, and narrow networks or small
-# images.
+# Chairs for a CPU: less λ, a scale of Q with which it pulls as in faces, and narrow networks or
+# small images.
 chairs_narrow = replace(
     chairs,
     networks=narrow,
