@@ -89,10 +89,7 @@ class Averaged(nn.Module):
 
 
 def narrow(image_shape: tuple[int, int, int], inputs: int) -> Pair:
-    """Networks of half a DCGAN's width whose Q has no layer of its own, as the paper's for chairs.
-
-    They make several times as many images a second.
-    """
+    """A DCGAN of half the width whose Q has no layer of its own, as the paper's for chairs."""
     return replace(dcgan(image_shape, inputs, width=32), hidden=0)
 
 

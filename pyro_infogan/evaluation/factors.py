@@ -137,23 +137,25 @@ def _ranks(factor: Factor) -> np.ndarray:
     return scipy.stats.rankdata(values % factor.period if factor.period else values)
 
 
+def _turn(factor: Factor) -> np.ndarray:
+    """Ranks as points of the unit circle, evenly once around."""
+    return np.exp(2j * math.pi * _ranks(factor) / len(factor.values))
+
+
 def _circular(one: Factor, other: Factor) -> float:
     if _constant(one, other):
         return 0.0
-    # Ranks as angles, evenly once around.
-    first, second = (2 * math.pi * _ranks(each) / len(each.values) for each in (one, other))
-    turned = (first - second, first + second)
-    return _rounded(max(abs(np.exp(1j * angles).mean()) ** 2 for angles in turned))
+    first, second = _turn(one), _turn(other)
+    return _rounded(max(abs((first * each).mean()) ** 2 for each in (second.conj(), second)))
 
 
 def _circular_linear(angle: Factor, number: Factor) -> float:
     if _constant(angle, number):
         return 0.0
-    turn = np.exp(2j * math.pi * _ranks(angle) / len(angle.values))
     ranks = scipy.stats.zscore(_ranks(number))
     # Of ranks evenly once around, cosine and sine are uncorrelated with a variance of 1/2 each;
     # π⁴/96 makes it 1 for many images where it can be no more.
-    return _rounded(min(2 * abs((turn * ranks).mean()) ** 2 * math.pi**4 / 96, 1.0))
+    return _rounded(min(2 * abs((_turn(angle) * ranks).mean()) ** 2 * math.pi**4 / 96, 1.0))
 
 
 def _spearman(one: Factor, other: Factor) -> float:

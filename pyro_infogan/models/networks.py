@@ -235,8 +235,8 @@ def dcgan(image_shape: ImageShape, inputs: int, width: int = 64) -> Pair:
     Args:
         image_shape: (channels, height, width).
         inputs: how many numbers the generator reads.
-        width: channels of the outermost level. Half of them make a step take about a quarter of
-            the time: ``partial(dcgan, width=32)``.
+        width: channels of the outermost level. Half of them, ``partial(dcgan, width=32)``, are a
+            quarter of the arithmetic in all convolutions but the outermost.
 
     Raises:
         DeclarationError: for images under 8×8, or no channels.
