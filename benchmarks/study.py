@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, datasets, families
-from pyro_infogan.models.chairs import chairs, kinds
+from pyro_infogan import Affine, Chain, Invariance, Objective, Rates, Strokes, families
+from pyro_infogan.models.chairs import chairs, chairs_small
 from pyro_infogan.models.faces import faces
 from pyro_infogan.models.mnist import mnist, mnist_paper
 from pyro_infogan.models.networks import (
@@ -23,7 +23,6 @@ from pyro_infogan.models.networks import (
     Pair,
     dcgan,
     initialise,
-    paper_faces,
     paper_mnist,
 )
 
@@ -113,20 +112,14 @@ redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
 faces_learned = replace(faces, posterior={})
 faces_redrawn = replace(faces_learned, objective=replace(faces.objective, redraw=True))
 
-# Chairs for a CPU: less λ, a scale of Q with which it pulls as in faces, and narrow networks or
-# small images.
+# Chairs without an invariance of the number: small ones, and those of 64×64 in narrow networks.
+chairs_free = replace(chairs_small, objective=chairs.objective)
 chairs_narrow = replace(
-    chairs,
+    chairs_free,
+    image_shape=chairs.image_shape,
+    data=chairs.data,
+    real=chairs.real,
     networks=narrow,
-    posterior={"c1": partial(families.FixedNormal, std=0.3)},
-    information_weights={**dict.fromkeys(kinds, 0.1), "c1": 0.2},
-    variations={},
-)
-chairs_small = replace(
-    chairs_narrow,
-    image_shape=(1, 32, 32),
-    data=partial(datasets.rendered_chairs, size=32),
-    networks=paper_faces,
 )
 
 # The paper's objective alone, with another setting.

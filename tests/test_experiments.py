@@ -22,6 +22,7 @@ TABLE = {
     "celeba": ((3, 32, 32), 228),
     "faces": ((1, 32, 32), 133),
     "chairs": ((1, 64, 64), 189),
+    "chairs-small": ((1, 32, 32), 189),
 }
 # Learning rates of D and G, λ of continuous codes and of categories.
 VARIATIONS = {
@@ -67,7 +68,7 @@ def test_the_first_of_the_papers_variations_is_the_default(name):
     assert experiment.varied(next(iter(experiment.variations))) == experiment
 
 
-@pytest.mark.parametrize("name", ["svhn", "celeba", "faces", "chairs"])
+@pytest.mark.parametrize("name", ["svhn", "celeba", "faces", "chairs", "chairs-small"])
 def test_the_drawn_stand_in_trains_and_is_followed(name, monkeypatch, tmp_path):
     monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path))
     experiment = built_in()[name]

@@ -14,6 +14,7 @@ from pyro_infogan import (
     Affine,
     Chain,
     InfoGAN,
+    Inks,
     Invariance,
     Objective,
     PriorTerms,
@@ -254,8 +255,43 @@ class TestStrokes:
         torch.testing.assert_close(Affine()(Strokes()(self.bar)), chained)
 
 
+class TestInks:
+    """Images on white, with as much ink at every point."""
+
+    def test_one_factor_for_an_image_drawn_evenly_in_its_logarithm(self):
+        torch.manual_seed(0)
+        ink = 1 - Inks(3.0)(torch.full((4_000, 1, 4, 4), 0.9, dtype=torch.float64))
+        assert (ink == ink[:, :, :1, :1]).all()
+        logs = (ink[:, 0, 0, 0] / 0.1).log() / math.log(3.0)
+        # Evenly from −1 to 1: mean 0, variance 1/3, and 4/45 that of the squares.
+        assert -1 <= logs.min() < -0.99
+        assert 0.99 < logs.max() <= 1
+        assert abs(logs.mean()) <= 4 * (1 / 3 / 4_000) ** 0.5
+        assert abs(logs.square().mean() - 1 / 3) <= 4 * (4 / 45 / 4_000) ** 0.5
+
+    def test_white_stays_white_and_nothing_is_darker_than_black(self):
+        images = torch.rand(50, 1, 8, 8)
+        images[:, :, 0] = 1.0
+        inked = Inks(3.0)(images)
+        assert (inked[:, :, 0] == 1).all()
+        assert inked.min() == 0
+
+    def test_bad_factors_are_refused(self):
+        for most in (0.5, -1.0, math.nan, math.inf):
+            with pytest.raises(DeclarationError, match=r"Inks\.most"):
+                Inks(most)
+
+
 class TestAffine:
     images = torch.rand(6, 3, 12, 10)
+
+    def test_what_is_not_mapped_is_filled(self):
+        """White paper has no edge; and images on white go as their negatives on black do."""
+        assert (Affine(shift=0.5, fill=1.0)(torch.ones(20, 1, 8, 8)) == 1).all()
+        torch.manual_seed(0)
+        on_white = Affine(fill=1.0)(self.images)
+        torch.manual_seed(0)
+        torch.testing.assert_close(on_white, 1 - Affine()(1 - self.images))
 
     def test_no_distortion_is_the_identity(self):
         still = Affine(rotation=0, shear=0, scale=0, shift=0)

@@ -2,7 +2,7 @@
 
 from . import families
 from .bound import Information, scores
-from .distortion import Affine, Chain, Strokes
+from .distortion import Affine, Chain, Inks, Strokes
 from .guidance import Alternating, Guidance, Labels, Mixed, Schedule, checked_labels
 from .joint import Guide
 from .posterior import Chosen, Posterior, in_words, log_probs, parameters, sample_codes
@@ -19,6 +19,7 @@ __all__ = [
     "Guidance",
     "Guide",
     "Information",
+    "Inks",
     "Invariance",
     "Labels",
     "Mixed",

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Affine", "Chain", "Strokes"]
+from ..errors import DeclarationError
+
+__all__ = ["Affine", "Chain", "Inks", "Strokes"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Affine:
         shear: greatest horizontal shear, as a ratio, either way.
         scale: greatest change of width, and of height, as a share.
         shift: greatest shift along each axis, as a share of the image.
+        fill: brightness where nothing is mapped: 0 is black, 1 white.
 
     Example:
         >>> Affine(rotation=0, shear=0, scale=0, shift=0)(torch.ones(2, 1, 8, 8)).sum().item()
@@ -30,9 +33,10 @@ class Affine:
     shear: float = 0.2
     scale: float = 0.15
     shift: float = 0.1
+    fill: float = 0.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Distorted images of the same shape (n, C, H, W), black where nothing is mapped."""
+        """Distorted images of the same shape (n, C, H, W)."""
         n = len(images)
         turn, shear, wide, high, across, down = (
             torch.rand(6, n, device=images.device, dtype=images.dtype) * 2 - 1
@@ -45,7 +49,8 @@ class Affine:
         ]
         maps = torch.stack([torch.stack(row, -1) for row in rows], 1)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
+        # What lies outside is 0 for grid_sample.
+        return F.grid_sample(images - self.fill, grid, align_corners=False) + self.fill
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,34 @@ class Strokes:
         return torch.where(
             share > 0, torch.lerp(images, bold, share), torch.lerp(images, fine, -share)
         )
+
+
+@dataclass(frozen=True)
+class Inks:
+    """Darker or paler ink on white: what each image lacks of white, times a factor.
+
+    The factor of an image is drawn evenly in its logarithm; no ink is darker than black.
+
+    Attributes:
+        most: greatest factor, and the inverse of the least; 1 or more.
+
+    Example:
+        >>> Inks()(torch.ones(2, 1, 8, 8)).sum().item()
+        128.0
+    """
+
+    most: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most < math.inf:
+            raise DeclarationError(
+                "Inks.most", got=self.most, expected="a factor of 1 or more", fix="Give one."
+            )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
+        draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
+        return 1 - ((1 - images) * self.most ** (2 * draws - 1)).clamp(max=1)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def built_in() -> Mapping[str, Experiment]:
     """The experiments that come with the library, by the name the command line gives them."""
     # Imported here, since experiments read datasets, which the networks do without.
     from .celeba import celeba
-    from .chairs import chairs
+    from .chairs import chairs, chairs_small
     from .faces import faces
     from .mnist import mnist, mnist_digit, mnist_paper
     from .svhn import svhn
@@ -24,4 +24,5 @@ def built_in() -> Mapping[str, Experiment]:
         "celeba": celeba,
         "faces": faces,
         "chairs": chairs,
+        "chairs-small": chairs_small,
     }
