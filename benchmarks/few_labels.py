@@ -10,10 +10,7 @@ only measured; a supervised network that is there is not fitted again.
 """
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import tyro
+from seeds import start, threads
 from torch import Tensor, nn
 
 from pyro_infogan import InfoGAN, datasets
@@ -126,23 +124,14 @@ def supervised(labelled: int, batch_size: int, out: Path, seed: int) -> float:
     return found
 
 
-def threads(settings: FewLabels) -> int:
-    """Of each worker."""
-    return max(1, (os.cpu_count() or 1) // settings.workers)
-
-
 def run(settings: FewLabels, labelled: int, seed: int) -> Path:
     """The folder of one trained run."""
     folder = settings.out / f"{labelled}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pyro_infogan", "train", "mnist", "--resume"]
-    command += ["--seed", str(seed), "--out", str(folder)]
-    command += ["--batch-size", str(settings.batch_size)]
-    command += ["--labelled", str(labelled)] if labelled else []
-    command += ["--steps", str(settings.steps)] if settings.steps else []
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads(settings))}
-    with (folder / "log.txt").open("a") as log:
-        subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
+    train = ["mnist", "--seed", str(seed), "--out", str(folder), "--resume"]
+    train += ["--batch-size", str(settings.batch_size)]
+    train += ["--labelled", str(labelled)] if labelled else []
+    train += ["--steps", str(settings.steps)] if settings.steps else []
+    start(folder, "train", *train, workers=settings.workers)
     return folder
 
 
@@ -180,8 +169,9 @@ def main() -> None:
         rows = [measure(folder, network, matched=not labelled) for folder in folders]
         if labelled:
             # Processes, since a draw's seed is the whole process's.
+            workers, share = settings.workers, threads(settings.workers)
             with ProcessPoolExecutor(
-                settings.workers, get_context("spawn"), torch.set_num_threads, (threads(settings),)
+                workers, get_context("spawn"), torch.set_num_threads, (share,)
             ) as pool:
                 alone = partial(supervised, labelled, settings.batch_size, settings.out)
                 for row, found in zip(rows, pool.map(alone, seeds), strict=True):

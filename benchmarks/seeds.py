@@ -41,8 +41,27 @@ class Seeds:
     """train the baseline"""
     precision: Literal["float32", "bfloat16"] | None = None
     """what the networks compute in; the fastest of this machine by default"""
+    sweeps: bool = False
+    """also say what sweeping the best code of each factor moves"""
     out: Path = Path("runs/seeds")
     """where the run folders go"""
+
+
+def threads(workers: int) -> int:
+    """Of each of so many processes that share the cores."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+def start(folder: Path, command: str, *options: str, workers: int) -> None:
+    """Train a run, go on with it, or evaluate it: a process of its own, one of so many at a time.
+
+    What it says goes to the folder's log.txt.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads(workers))}
+    program = [sys.executable, "-m", "pyro_infogan", command, *options]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a") as log:
+        subprocess.run(program, env=environment, stderr=log, stdout=log, check=True)
 
 
 def run(settings: Seeds, seed: int) -> dict:
@@ -52,21 +71,15 @@ def run(settings: Seeds, seed: int) -> dict:
     chosen += ["plain"] if settings.plain_gan else []
     chosen += [settings.precision] if settings.precision else []
     folder = settings.out / "-".join([name or Path(path).stem, *chosen, str(seed)])
-    threads = max(1, (os.cpu_count() or 1) // settings.workers)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    program = [sys.executable, "-m", "pyro_infogan"]
-    train = [*program, "train", settings.experiment, "--seed", str(seed), "--out", str(folder)]
+    train = [settings.experiment, "--seed", str(seed), "--out", str(folder), "--resume"]
     train += ["--steps", str(settings.steps)] if settings.steps else []
     train += ["--batch-size", str(settings.batch_size)] if settings.batch_size else []
     train += ["--variation", settings.variation] if settings.variation else []
     train += ["--plain-gan"] if settings.plain_gan else []
     train += ["--precision", settings.precision] if settings.precision else []
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a") as log:
-        subprocess.run([*train, "--resume"], env=environment, stderr=log, stdout=log, check=True)
-    subprocess.run(
-        [*program, "evaluate", str(folder)], env=environment, stdout=subprocess.DEVNULL, check=True
-    )
+    start(folder, "train", *train, workers=settings.workers)
+    measure = [str(folder), *(["--sweeps"] if settings.sweeps else [])]
+    start(folder, "evaluate", *measure, workers=settings.workers)
     report = json.loads((folder / "report.json").read_text())
     print(f"seed {seed}: {minutes(folder):.1f} min, {summary(report)}", flush=True)
     return report
@@ -87,7 +100,8 @@ def minutes(folder: Path) -> float:
 def summary(report: dict) -> dict[str, float]:
     """L_I of every code in nats, and what is known of labels and factors.
 
-    Accuracy, NMI and ARI of each code with categories; of each factor, what its best code has.
+    Accuracy, NMI and ARI of each code with categories; of each factor, what its best code has, and
+    what sweeping that code moves, where it was measured.
     """
     values = {f"L_I({name})": info["bound"] for name, info in report["information"].items()}
     for name, found in report["clustering"].items():
@@ -95,20 +109,28 @@ def summary(report: dict) -> dict[str, float]:
     values |= {
         f"{found['measure']}({name})": found["value"] for name, found in report["following"].items()
     }
+    swept = report["sweeps"]["moved"] if report["sweeps"] else {}
+    for factor, found in report["following"].items():
+        for code in {found["code"], f"{found['code']}[{found['element']}]"} & swept.keys():
+            moved = dict(swept[code])
+            values[f"moved by its code({factor})"] = moved.pop(factor)
+            values[f"moves others at most, code of({factor})"] = max(moved.values(), default=0.0)
     return {key: round(value, 4) for key, value in values.items()}
 
 
 def main() -> None:
-    """Run all seeds and print a row for each measure: every value, median, worst."""
+    """Run all seeds and print a row for each measure: every value, and three of them."""
     settings = tyro.cli(Seeds)
     with ThreadPoolExecutor(settings.workers) as pool:
         reports = list(pool.map(lambda seed: run(settings, seed), range(settings.seeds)))
     rows = [summary(report) for report in reports]
-    print(f"| {settings.experiment} | seeds 0 to {settings.seeds - 1} | best | median | worst |")
+    last = settings.seeds - 1
+    print(f"| {settings.experiment} | seeds 0 to {last} | greatest | median | least |")
     print("|---|---|---|---|---|")
-    for key in rows[0]:
-        values = [row[key] for row in rows]
-        every = ", ".join(f"{value:.4f}" for value in values)
+    # What a factor is measured by may differ from run to run.
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if key in row]
+        every = ", ".join(f"{row[key]:.4f}" if key in row else "–" for row in rows)
         three = (max(values), statistics.median(values), min(values))
         print(f"| {key} | {every} | {' | '.join(f'{value:.4f}' for value in three)} |")
 
