@@ -108,7 +108,11 @@ beta = replace(mnist, posterior=continuous(families.Beta))
 
 # The generator judged by images of its own draw.
 redrawn = replace(mnist, objective=replace(mnist.objective, redraw=True))
-# Azimuth's rates with scales that are learned, as all faces had them; and both.
+# Azimuth's rates with five codes that pull alike; with scales that are learned, as all faces had
+# them; and both.
+faces_alike = replace(
+    faces, posterior=dict.fromkeys(faces.codes, partial(families.FixedNormal, std=0.3))
+)
 faces_learned = replace(faces, posterior={})
 faces_redrawn = replace(faces_learned, objective=replace(faces.objective, redraw=True))
 
