@@ -10,6 +10,7 @@ that went another way would leave the others waiting. One that fails simply ends
 find its connection closed, and end too.
 """
 
+import atexit
 import os
 import time
 import uuid
@@ -62,7 +63,17 @@ def join(device: str | torch.device | None = None) -> "Alone":
         dist.init_process_group(
             backend, timeout=TIMEOUT, world_size=size, rank=rank, store=_fresh(store, rank, size)
         )
+    if own.type == "cpu":
+        # gloo's threads, still running when the interpreter ends, would abort the process.
+        atexit.unregister(_leave)
+        atexit.register(_leave)
     return Together(own, owner=True)
+
+
+def _leave() -> None:
+    """End the process group of a process that an error ends."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _fresh(store: Store, rank: int, size: int) -> Store:
@@ -125,8 +136,8 @@ def _reaching(rank: int, size: int) -> Iterator[None]:
             f"process {rank} of {size}",
             got=f"no answer from the others ({reason})",
             expected="all of them to go on",
-            fix="One of them has ended or cannot be reached; if it could, it has said why. The "
-            "last good checkpoint stays: go on with --resume.",
+            fix="One of them has ended or cannot be reached; if it could, it has said why. Once "
+            "a checkpoint was saved, go on with --resume.",
         ) from error
 
 
@@ -175,7 +186,11 @@ class Alone:
     # Weights
 
     def broadcast(self, module: nn.Module) -> None:
-        """Give every process the first one's parameters and buffers."""
+        """Give every process the first one's parameters and buffers.
+
+        Raises:
+            RunError: in a process whose module has others.
+        """
 
     def average(self, weights: Sequence[nn.Parameter]) -> None:
         """Replace the gradients of ``weights`` by their means over processes."""
@@ -294,8 +309,10 @@ class Together(Alone):
 
     def broadcast(self, module: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
+        named = dict((*module.named_parameters(), *module.named_buffers()))
+        self.check_same({f"weight {name}": tuple(each.shape) for name, each in named.items()})
         with torch.no_grad(), self._reaching():
-            for value in (*module.parameters(), *module.buffers()):
+            for value in named.values():
                 # What is sent has to be in order in memory, which channels-last weights are not.
                 sent = value.detach().contiguous()
                 dist.broadcast(sent, 0)
@@ -402,15 +419,17 @@ class Together(Alone):
             RunError: in a process whose facts are not the first one's.
         """
         theirs = self.from_first(lambda: dict(facts))
-        different = [name for name in facts if facts[name] != theirs[name]]
-        if different:
-            raise RunError(
-                f"process {self.rank} of {self.size}",
-                got=", ".join(f"{name} {facts[name]}" for name in different),
-                expected=", ".join(f"{name} {theirs[name]}" for name in different)
-                + ", as process 0 has",
-                fix="Start all with the same command, on the same images.",
+        for name in {**theirs, **facts}:
+            here, there = (
+                f"{name} {each[name]}" if name in each else f"no {name}" for each in (facts, theirs)
             )
+            if here != there:
+                raise RunError(
+                    f"process {self.rank} of {self.size}",
+                    got=here,
+                    expected=f"{there}, as process 0 has",
+                    fix="Start all with the same command, on the same images.",
+                )
         # None goes on and writes before all have been found good.
         self._meet()
 

@@ -41,9 +41,7 @@ def run(scenario, *arguments):
     """Outcomes of ``scenario(rank, *arguments)`` in each of two processes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.ranks"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ends, processes = [], []
     for rank in range(SIZE):
         here, there = context.Pipe(duplex=False)
@@ -63,8 +61,16 @@ def run(scenario, *arguments):
     return outcomes
 
 
-def _call(end, port, rank, scenario, arguments):
-    os.environ |= {
+def free_port():
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def environment(rank, port):
+    """What ``torchrun`` would tell a process."""
+    return {
         "TORCHELASTIC_RUN_ID": "test",
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -74,6 +80,10 @@ def _call(end, port, rank, scenario, arguments):
         "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
     }
+
+
+def _call(end, port, rank, scenario, arguments):
+    os.environ |= environment(rank, port)
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     try:
@@ -217,6 +227,25 @@ def interrupted(rank, folder):
             raise ValueError(f"at {step}")
 
     fit(folder, 33, save_every=100, callbacks=[Failing()] if rank == 0 else [])
+
+
+def noticed(rank, folder):
+    """The weights and buffers that a callback of the first process sees after ten steps."""
+    seen = []
+
+    class Seeing:
+        def on_log(self, step, metrics, gan):
+            seen.append({name: value.clone() for name, value in gan.state_dict().items()})
+
+    fit(folder, 13, save_every=10, callbacks=[Seeing()] if rank == 0 else [])
+    return seen[0] if rank == 0 else None
+
+
+def otherwise(rank):
+    """The second process has one code more."""
+    codes = CODES if rank == 0 else {**CODES, "width": dist.Uniform(-1.0, 1.0)}
+    gan = InfoGAN(codes, (1, 8, 8), noise=2, networks=tiny)
+    train(gan, images(), 4, batch_size=8, device="cpu", progress=False)
 
 
 def command(rank, *words):

@@ -81,3 +81,28 @@ def test_weights_are_those_of_pytorchs_layers():
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 16, 8, 8)
     torch.testing.assert_close(ours(images), theirs(images))
+
+
+OTHERS = {
+    "dilated": (Convolution(16, 16, 3, padding=2, dilation=2), (2, 16, 8, 8)),
+    "reflecting": (Convolution(16, 16, 3, padding=1, padding_mode="reflect"), (2, 16, 8, 8)),
+    "same": (Convolution(16, 16, 3, padding="same"), (2, 16, 8, 8)),
+    "groups": (Convolution(32, 32, 3, groups=2), (2, 32, 8, 8)),
+    "groups up": (TransposedConvolution(32, 32, 3, groups=2), (2, 32, 8, 8)),
+    "dilated up": (TransposedConvolution(16, 16, 3, dilation=2), (2, 16, 4, 4)),
+    "one image": (Convolution(16, 16, 3), (16, 8, 8)),
+    "no images": (TransposedConvolution(16, 16, 3), (0, 16, 8, 8)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape"), OTHERS.values(), ids=OTHERS)
+def test_what_has_no_matrix_is_pytorchs_in_training_too(layer, shape, monkeypatch):
+    monkeypatch.setattr(convolution, "_SMALL", 10**6)
+    images = torch.randn(shape)
+    torch.testing.assert_close(layer.train()(images), layer.eval()(images))
+
+
+def test_autocast_leaves_float64_alone():
+    layer = Convolution(16, 16, 3).double()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.train()(torch.randn(2, 16, 8, 8).double()).dtype == torch.float64

@@ -163,12 +163,53 @@ def test_a_callback_of_the_first_that_fails_ends_all_after_saving(whole, tmp_pat
     check_same_end(whole, tmp_path)
 
 
+def test_callbacks_see_what_a_checkpoint_holds(whole, tmp_path):
+    seen, _ = values(ranks.noticed, tmp_path)
+    saved = read(dict(Run(tmp_path).checkpoints())[10])
+    assert same(dict(seen), dict(saved["weights"]))
+    # Nothing of it stays in the run.
+    check_same_end(whole, tmp_path)
+
+
+def test_networks_of_other_sizes_are_refused():
+    first, second = ranks.run(ranks.otherwise)
+    assert "no answer" in str(first.error)
+    assert isinstance(second.error, RunError)
+    assert re.match(r"process 1 of 2: got (no )?weight .*, as process 0 has", str(second.error))
+
+
 def test_processes_that_were_started_otherwise_are_refused(tmp_path):
     first, second = ranks.run(ranks.unlike, tmp_path / "run")
     assert "no answer" in str(first.error)
     assert isinstance(second.error, RunError)
     assert re.match(r"process 1 of 2: got settings .*as process 0 has", str(second.error))
     assert not (tmp_path / "run").exists()
+
+
+FAILING = """
+import atexit
+import os
+import sys
+import torch.distributed as dist
+from pyro_infogan.distributed import join
+
+atexit.register(lambda: os._exit(5) if dist.is_initialized() else None)
+group = join("cpu")
+group.from_first(lambda: None)
+sys.exit(3 + group.rank)
+"""
+
+
+def test_an_error_ends_a_process_with_its_own_exit_status():
+    """Threads of gloo that still ran when the interpreter ends would abort it, now and then."""
+    port = ranks.free_port()
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", FAILING], env=os.environ | ranks.environment(rank, port)
+        )
+        for rank in range(ranks.SIZE)
+    ]
+    assert [process.wait(ranks.LIMIT) for process in started] == [3, 4]
 
 
 # The launcher

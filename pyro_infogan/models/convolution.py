@@ -4,7 +4,8 @@ A convolution is a matrix product once every window of the image lies in a row o
 (Chellapilla et al. 2006). oneDNN's convolutions need no such matrix, and win on large images. On
 small ones, and for the gradient of the weights in bfloat16, they run at a fraction of what the same
 processor gives a product of matrices: the layers here take whichever is faster of two equal forms.
-In evaluation, on other devices, and for few channels they are PyTorch's own.
+In evaluation, on other devices, for few channels and for whatever else the forms do not cover they
+are PyTorch's own.
 
 With :math:`U` taking an image to its windows, a convolution is :math:`y = U(x) W^T` and the
 transposed one its adjoint :math:`U^T(x W)`. The gradients of either are the other one, and
@@ -171,10 +172,19 @@ class _Adjoint(torch.autograd.Function):
 
 
 def _applies(layer: nn.Conv2d | nn.ConvTranspose2d, images: Tensor) -> bool:
+    """Whether the forms here are those of this layer, and worth it."""
     return (
         layer.training
         and images.device.type == "cpu"
         and min(layer.in_channels, layer.out_channels) >= _CHANNELS
+        and images.dim() == 4
+        and len(images) > 0
+        and layer.groups == 1
+        and set(layer.dilation) == {1}
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+        # Which autocast leaves as they are.
+        and not (images.dtype == torch.float64 and torch.is_autocast_enabled("cpu"))
     )
 
 
@@ -195,7 +205,7 @@ def _apply(
 
 
 class Convolution(nn.Conv2d):
-    """``nn.Conv2d`` of one group, undilated, padded with zeros by numbers."""
+    """``nn.Conv2d``, whose own forward pass stays that of groups, dilation and other padding."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the base's name
         """Images (n, C, H, W) to images."""

@@ -204,7 +204,8 @@ def train(
                         save(run, gan, step, log, done)
                     raise error
             if done % LOOK_EVERY == 0:
-                watch.look()
+                with group.averaged_buffers(gan):
+                    watch.look()
             saved = save(run, gan, step, log, done) if saving else None
             if stopped:
                 bar.close()
@@ -228,11 +229,13 @@ def _notified(
 ) -> Exception | None:
     """Tell the first process's callbacks of a line; the error, if one of them raised any."""
     raised = None
-    if group.first:
-        try:
-            notify(callbacks, step, line, gan)
-        except Exception as error:
-            raised = error
+    # What they see is what a checkpoint of this step holds.
+    with group.averaged_buffers(gan):
+        if group.first:
+            try:
+                notify(callbacks, step, line, gan)
+            except Exception as error:
+                raised = error
     if not group.from_first(lambda: raised is not None):
         return None
     return raised or RunError(
