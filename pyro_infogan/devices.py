@@ -4,10 +4,11 @@ import ctypes
 import platform
 
 import torch
+from torch import Tensor
 
 from .errors import RunError
 
-__all__ = ["fast_precision", "keep_memory", "usable_device"]
+__all__ = ["fast_precision", "held", "keep_memory", "usable_device"]
 
 # Of malloc.h: fewest bytes that are mapped apart, and that are handed back from the heap's end.
 _MAP_FROM, _HAND_BACK_FROM = -3, -1
@@ -49,6 +50,13 @@ def fast_precision(device: torch.device) -> torch.dtype:
     else:
         fast = False
     return torch.bfloat16 if fast else torch.float32
+
+
+def held(images: Tensor, device: torch.device) -> Tensor:
+    """Images on the device, or where they are if they would take more than half of a GPU's room."""
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return images
+    return images.to(device)
 
 
 def keep_memory() -> None:

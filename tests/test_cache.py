@@ -2,11 +2,17 @@
 
 import errno
 import json
+import mmap
+import multiprocessing
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,10 +53,68 @@ def test_a_cache_is_made_once_and_mapped(place):
     for _ in range(3):
         arrays = cached(place, KEY, make)
         check(arrays)
-        assert isinstance(arrays["images"], np.memmap)
+        assert isinstance(arrays["images"].base, mmap.mmap)
     assert make.times == 1
     assert sorted(os.listdir(place)) == ["cache.json", "images.npy", "values.npy"]
     assert os.listdir(place.parent) == ["counts"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_an_array_larger_than_memory_is_mapped(place, monkeypatch):
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    swap = int(re.findall(r"SwapTotal: +(\d+) kB", Path("/proc/meminfo").read_text())[0]) << 10
+    length = (memory + swap) * 5 // 4 >> 20
+    times = []
+    # As a hole, so that it takes no room on the disk.
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: None)
+
+    def make(writer):
+        times.append(1)
+        writer.array("images", (length, 1 << 20), np.uint8)
+
+    for _ in range(2):
+        images = torch.from_numpy(cached(place, KEY, make)["images"])
+        images[-1, -1] = 3
+        assert images[[0, -1], -1].tolist() == [0, 3]
+    assert times == [1]
+
+
+def test_what_cannot_be_mapped_is_said_and_not_made_again(place, monkeypatch):
+    make = Counted()
+    cached(place, KEY, make)
+
+    def refused(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refused)
+    with pytest.raises(DataError, match=r"allocate memory.*ulimit"):
+        cached(place, KEY, make)
+    assert make.times == 1
+
+
+def read_at_once(place, together, told):
+    together.wait()
+    try:
+        told.put(cached(place, KEY, Counted())["values"].tolist())
+    except DataError as error:
+        told.put(str(error))
+
+
+def test_many_that_begin_at_once_all_have_it(place):
+    """A folder that is begun is not swept, and none looks while one is put in place."""
+    context, many = multiprocessing.get_context("fork"), 8
+    together, told = context.Barrier(many), context.Queue()
+    for _ in range(15):
+        processes = [
+            context.Process(target=read_at_once, args=(place, together, told)) for _ in range(many)
+        ]
+        for process in processes:
+            process.start()
+        assert [told.get() for _ in processes] == [[0.5] * 5] * many
+        for process in processes:
+            process.join()
+        assert os.listdir(place.parent) == ["counts"]
+        shutil.rmtree(place)
 
 
 def test_what_is_changed_stays_in_memory(place):
@@ -293,6 +357,8 @@ def test_what_another_process_put_there_is_left(place):
 
 
 def test_a_swap_while_reading_is_noticed(place, monkeypatch):
+    """On a disk without locks."""
+    monkeypatch.setattr(cache, "_locked", lambda *_, **__: nullcontext(False))
     make = Counted()
     cached(place, KEY, make)
     mapped = cache._mapped
@@ -316,11 +382,57 @@ def test_home_is_the_users_choice(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home() == tmp_path / ".cache" / "pyro_infogan"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(Path, "home", classmethod(homeless))
+    with pytest.raises(DataError, match="PYRO_INFOGAN_CACHE"):
+        home()
+
+
+def homeless(_):
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_what_cannot_be_kept_at_home_names_the_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match="set PYRO_INFOGAN_CACHE"):
+        cached(home() / "counts", KEY, Counted())
+
+
+@pytest.mark.parametrize("length", [2**62, 10**30])
+def test_a_size_beyond_any_disk_is_said(place, length):
+    with pytest.raises(DataError, match=r"room for [\d,.]+ MiB"):
+        cached(place, KEY, lambda writer: writer.array("images", (length, 8), np.uint8))
+    assert os.listdir(place.parent) == []
 
 
 def test_places_are_hidden_beside_or_told_apart_elsewhere(tmp_path):
     a, b = tmp_path / "a" / "images", tmp_path / "b" / "images"
+    a.parent.mkdir()
     assert place_for(a, "8-grey", None) == tmp_path / "a" / ".images-8-grey.pyro_infogan"
     elsewhere = {place_for(source, "8-grey", tmp_path / "c") for source in (a, b)}
     assert len(elsewhere) == 2
     assert {place.parent for place in elsewhere} == {tmp_path / "c"}
+
+
+def test_beside_what_is_read_only_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path / "own"))
+    images = tmp_path / "a" / "images"
+    beside = place_for(images, "8-grey", None)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != images.parent)
+    assert place_for(images, "8-grey", None) == place_for(images, "8-grey", home())
+    # Unless whoever owns it has made it.
+    beside.mkdir(parents=True)
+    assert place_for(images, "8-grey", None) == beside
+
+
+def test_names_of_any_length_have_a_place(tmp_path):
+    made = {
+        place_for(tmp_path / (letter * 120 + last), "64-colour", elsewhere)
+        for letter in "aé"
+        for last in "xy"
+        for elsewhere in (None, tmp_path / "c")
+    }
+    assert len(made) == 8
+    for place in made:
+        check(cached(place, KEY, Counted()))

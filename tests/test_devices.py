@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from pyro_infogan.devices import fast_precision
+from pyro_infogan.devices import fast_precision, held
 
 BLOCKS = """
 import resource, sys
@@ -48,3 +48,10 @@ def test_bfloat16_is_the_default_of_a_cpu_with_amx(units, precision, monkeypatch
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
     assert fast_precision(torch.device("cpu")) == precision
+
+
+def test_images_beyond_a_gpus_room_stay_where_they_are(monkeypatch):
+    images = torch.zeros(10, 1, 4, 4, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * images.nbytes - 1, 0))
+    assert held(images, torch.device("cuda")) is images
+    assert held(images, torch.device("meta")).device.type == "meta"

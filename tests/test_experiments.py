@@ -1,8 +1,12 @@
 """The paper's five experiments, as its appendix C declares them."""
 
+import io
 import json
+import os
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -127,14 +131,33 @@ def test_what_an_experiment_does_not_have(command, said, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--out", str(tmp_path / "run")])
     assert stop.value.code == 1
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert said in told.err
+    assert "read by None" not in told.out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_path_need_not_be_text(tmp_path, monkeypatch):
+    """On a terminal that writes no half characters; Python lets errors escape them."""
+    folder = tmp_path / os.fsdecode(b"faces\xff")
+    faces(folder)
+    told = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    monkeypatch.setattr(sys, "stdout", told)
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))
+    command = ["train", "faces", "--data", folder, "--out", tmp_path / "run"]
+    main([*map(str, command), "--steps", "1", "--batch-size", "8"])
+    told.seek(0)
+    assert r"faces\udcff, read by faces" in told.read()
 
 
 def test_the_source_is_told():
     known = built_in()
     assert known["mnist"].source() == "mnist"
     assert known["faces"].source() == "rendered_faces; --data PATH gives those of faces"
+    small = known["chairs-small"].source(Path("folder"))
+    assert small == "folder, read by chairs"
+    with pytest.raises(DeclarationError, match="no images of its own"):
+        replace(known["faces"], data=None).source()
 
 
 def test_a_users_experiment_may_have_both(tmp_path):

@@ -1,5 +1,6 @@
 """Sets read from files in the formats they are published in, and every way those can be wrong."""
 
+import errno
 import importlib
 import math
 import os
@@ -103,6 +104,29 @@ def test_colours_are_what_a_person_sees(tmp_path, name):
     luma = (colour[0] * 299 + colour[1] * 587 + colour[2] * 114) / 1000
     [grey] = grey_of(tmp_path / name)
     assert abs(grey - luma) <= 0.51
+
+
+def test_a_clear_colour_of_16_bits_is_white(tmp_path):
+    """Of pixels and of that colour alike Pillow and we take the upper 8 bits."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    clear, other = struct.pack(">3H", 1000, 2000, 3000), struct.pack(">3H", 40_000, 0, 0)
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    path = tmp_path / "clear.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"tRNS", clear)
+        + chunk(b"IDAT", zlib.compress(b"\0" + clear + other))
+        + chunk(b"IEND", b"")
+    )
+    left, right = datasets.read_image(path, (3, 1, 2)).permute(1, 2, 0)[0].tolist()
+    assert left == [255, 255, 255]
+    assert right == [40_000 >> 8, 0, 0]
 
 
 def test_exif_turns_a_picture_upright(tmp_path):
@@ -261,12 +285,25 @@ def resized(photos):
     os.utime(photos / "00.png", ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
+def disguised(photos):
+    """Other pixels in a file of the same size and time, as copying programs may leave it."""
+    about = (photos / "00.png").stat()
+    data = bytearray((photos / "00.png").read_bytes())
+    # What follows the picture is not looked at.
+    data[-1] ^= 1
+    # The clock of the file system moves in steps.
+    while (photos / "00.png").stat().st_ctime_ns == about.st_ctime_ns:
+        (photos / "00.png").write_bytes(data)
+        os.utime(photos / "00.png", ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
 CHANGES = {
     "added": lambda photos: save(photos / "a" / "new.png"),
     "removed": lambda photos: (photos / "00.png").unlink(),
     "renamed": lambda photos: (photos / "00.png").rename(photos / "zero.png"),
     "touched": touched,
     "another size": resized,
+    "disguised": disguised,
 }
 
 
@@ -346,6 +383,28 @@ def test_broken_files_are_left_out_and_remembered(photos, reads):
     assert len(read(photos)) == 42
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_what_passes_breaks_no_file(photos, monkeypatch, error):
+    original, calls = Image.open, []
+
+    def once(path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) == 9:
+            raise error
+        return original(path, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", once)
+    with pytest.raises(DataError, match=r"Too many open files|MemoryError"):
+        read(photos, on_broken=datasets.skip)
+    assert len(read(photos)) == 40
+
+
+def test_what_to_do_about_broken_files_is_a_function(photos, reads):
+    with pytest.raises(DataError, match=r"on_broken: got 'skip'"):
+        read(photos, on_broken="skip")
+    assert not reads
+
+
 def test_a_folder_of_broken_files_alone(tmp_path):
     break_some(tmp_path, 2)
     with (
@@ -370,7 +429,7 @@ def test_folders_without_pictures_are_refused(tmp_path):
 def test_one_picture_leaves_none_to_train_on(tmp_path):
     save(tmp_path / "one" / "only.png")
     assert len(read(tmp_path / "one")) == len(read(tmp_path / "one", train=False)) == 1
-    with pytest.raises(DataError, match="train=None"):
+    with pytest.raises(DataError, match="to train on: got none, expected two"):
         read(tmp_path / "one", train=True)
 
 
@@ -447,7 +506,7 @@ def test_svhn(tmp_path, unchecked, train, name):
 
 
 def test_svhn_says_what_it_needs(tmp_path):
-    message = rf"folder {tmp_path}: got no test_32x32.mat, .*pass download=True"
+    message = rf"folder {tmp_path}: got no test_32x32.mat, .*with download=True"
     with pytest.raises(DataError, match=message):
         datasets.svhn(tmp_path, train=False)
     write_svhn(tmp_path, "test_32x32.mat")
@@ -529,12 +588,24 @@ def test_celeba_refuses_other_images(tmp_path, unchecked):
         datasets.celeba(tmp_path, progress=False)
     assert "178×178, expected 178×218" in str(raised.value)
     assert "No such file" in str(raised.value)
+    with pytest.warns(UserWarning, match="2 files"):
+        rest = datasets.celeba(tmp_path, on_broken=datasets.skip, progress=False)
+    assert rest.names == ["000001.jpg"]
+    assert [factor.values.tolist() for factor in rest.factors.values()][:2] == [[0], [1]]
+
+
+def test_celeba_is_where_it_is_said(tmp_path, unchecked, monkeypatch):
+    """A tilde is the shell's to expand, here as in every other loader."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_celeba(tmp_path / "~")
+    assert len(datasets.celeba("~", progress=False)) == 3
 
 
 def test_celeba_says_what_it_needs(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"celeba: got no list_attr_celeba.txt.*img_align_celeba.*"):
         datasets.celeba(tmp_path)
-    with pytest.raises(DataError, match="pass download=True"):
+    with pytest.raises(DataError, match="in Python, with download=True"):
         datasets.celeba(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "gdown", None)
     with pytest.raises(DataError, match=r"'gdown' is required.*by hand"):
@@ -615,6 +686,25 @@ def test_too_few_chairs(tmp_path):
         datasets.chairs(tmp_path / "missing", progress=False)
 
 
+def test_a_broken_view_is_left_out(tmp_path):
+    write_chairs(tmp_path)
+    broken = tmp_path / f"{3:032x}" / "renders" / "image_090_p030_t090_r096.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="t090"):
+        datasets.chairs(tmp_path, progress=False)
+    with pytest.warns(UserWarning, match="t090"):
+        parts = [
+            datasets.chairs(tmp_path, part, size=6, on_broken=datasets.skip, progress=False)
+            for part in (True, False)
+        ]
+    assert sum(map(len, parts)) == 119
+    for part in parts:
+        for image, name in zip(part.images, part.names, strict=True):
+            assert image.equal(datasets.read_image(tmp_path / name, (1, 6, 6)))
+            azimuth = part.factors["azimuth"].values[part.names.index(name)].item()
+            assert f"t{round(math.degrees(azimuth)):03}" in name
+
+
 # Faces
 
 
@@ -670,7 +760,7 @@ BAD_TABLES = {
     "an empty cell": ({"row": ",a/{0:02}.png,1"}, "finite numbers"),
     "NaN": ({"row": "nan,a/{0:02}.png,1"}, "finite numbers"),
     "infinity": ({"row": "inf,a/{0:02}.png,1"}, "finite numbers"),
-    "infinity of float32": ({"row": "1e300,a/{0:02}.png,1"}, "one finite number"),
+    "infinity of float32": ({"row": "1e39,a/{0:02}.png,1"}, "finite numbers"),
     "a short row": ({"row": "1,a/{0:02}.png"}, "finite numbers"),
     "a long row": ({"row": "1,a/{0:02}.png,1,1"}, "finite numbers"),
     "a row of one cell": ({"row": "1"}, "not ''"),
@@ -699,6 +789,18 @@ def test_a_table_that_is_no_text(heads):
     (heads / "factors.csv").mkdir()
     with pytest.raises(DataError, match="Is a directory"):
         faces(heads)
+
+
+def test_a_broken_face_is_left_out_with_its_line(heads):
+    (heads / "a" / "07.png").write_bytes(b"no picture")
+    table(heads)
+    with pytest.raises(DataError, match=r"07\.png"):
+        faces(heads)
+    with pytest.warns(UserWarning, match=r"07\.png"):
+        train, test = (faces(heads, train=part, on_broken=datasets.skip) for part in (True, False))
+    assert len(train) + len(test) == 19
+    for part in (train, test):
+        assert part.factors["azimuth"].values.equal(part.images[:, 0, 0, 0] + 0.5)
 
 
 # dSprites
@@ -835,6 +937,10 @@ BAD_ARCHIVES = {
     "fewer classes": (edited(latents_classes=S["latents_classes"][1:]), "49"),
     "fewer latents": (edited(latents_values=S["latents_values"][:, 1:]), r"\(50, 5\)"),
     "whole latents": (edited(latents_values=S["latents_classes"]), "int64"),
+    "other shapes": (edited(latents_classes=S["latents_classes"] + 1), "shapes 1 to 3"),
+    "a shape below": (edited(latents_classes=S["latents_classes"] - 1), "shapes -1 to 1"),
+    "no number": (edited(latents_values=S["latents_values"] * np.nan), "not finite"),
+    "beyond 32 bits": (edited(latents_values=S["latents_values"] * 1e300), "not finite"),
     "other pixels": (edited(imgs=S["imgs"] * 2), "a pixel of 2"),
     "by columns": (edited(imgs=np.asfortranarray(S["imgs"])), "imgs"),
     "declares more": (renamed_header(b"(50, 64", b"(99, 64"), r"\(99, 64"),

@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the commands, so that --help is instant."""
 
+import io
 import os
 import shlex
 import sys
@@ -40,6 +41,9 @@ def main(args: Sequence[str] | None = None) -> None:
     Ctrl-C or SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths need not be text in the terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     command: Any = tyro.cli(
         FlagCreatePairsOff[OmitSubcommandPrefixes[Commands]],
         args=words,

@@ -11,6 +11,8 @@ Nothing read from here runs code.
 
 import errno
 import json
+import math
+import mmap
 import os
 import re
 import shutil
@@ -18,7 +20,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +37,58 @@ __all__ = ["Writer", "cached", "home", "place_for"]
 FORMAT = 1
 """Version of the layout of a cache, and of the order and conversion of what it holds."""
 _RECORD = "cache.json"
+# Without a reservation of memory for pages that may be written to: it would be refused for arrays
+# larger than what there is. Python has a name for the flag from 3.13 on.
+_COPY_ON_WRITE: Any = (
+    {
+        "flags": mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000),
+        "prot": mmap.PROT_READ | mmap.PROT_WRITE,
+    }
+    if sys.platform == "linux"
+    else {"access": mmap.ACCESS_COPY}
+)
+_LONG = 120
+"""Bytes from which on the name of a folder is shortened in that of its cache."""
 
 
 def home() -> Path:
     """Where sets that have no folder of their own are kept: ``$PYRO_INFOGAN_CACHE``.
 
     Without it, ``pyro_infogan`` in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        DataError: where none of them is set and the user has no home.
     """
-    if own := os.environ.get("PYRO_INFOGAN_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyro_infogan"
+    for name, inside in (("PYRO_INFOGAN_CACHE", ""), ("XDG_CACHE_HOME", "pyro_infogan")):
+        if own := os.environ.get(name):
+            return Path(own) / inside
+    try:
+        return Path.home() / ".cache" / "pyro_infogan"
+    except RuntimeError as error:
+        raise DataError(
+            "folder for caches",
+            got=error,
+            expected="the user's home, or another folder",
+            fix="Set PYRO_INFOGAN_CACHE to one that can be written to.",
+        ) from error
 
 
 def place_for(source: Path, variant: str, cache: str | Path | None) -> Path:
-    """Where the cache of a file or folder is: hidden beside it, or in the folder ``cache``."""
+    """Where the cache of a file or folder is: in the folder ``cache``, or hidden beside it.
+
+    Beside what nothing can be written, and no cache is yet, it is in :func:`home`.
+    """
     source = source.resolve()
-    if cache is None:
-        return source.with_name(f".{source.name}-{variant}.pyro_infogan")
     # Many a folder is named "images".
     told_apart = f"{zlib.crc32(os.fsencode(source)):08x}"
-    return Path(cache) / f"{source.name}-{told_apart}-{variant}.pyro_infogan"
+    name = source.name
+    if len(os.fsencode(name)) > _LONG:
+        name = f"{name[: _LONG // 4]}-{told_apart}"
+    beside = source.parent / f".{name}-{variant}.pyro_infogan"
+    if cache is None and (os.access(source.parent, os.W_OK) or beside.exists()):
+        return beside
+    folder = home() if cache is None else Path(cache)
+    return folder / f"{name}-{told_apart}-{variant}.pyro_infogan"
 
 
 class Writer:
@@ -75,7 +109,10 @@ class Writer:
             DataError: for a name that is not a word, or a disk without room.
         """
         path = _array_file(self.folder, name)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         try:
+            if size > sys.maxsize:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
             # The file is a hole as yet. Filling it on a full disk would kill the process (SIGBUS),
             # so the room is taken first.
@@ -83,7 +120,6 @@ class Writer:
                 with path.open("r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
-            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
             raise _unwritable(
                 self.folder.parent, error, f"room for {size / 2**20:,.1f} MiB"
             ) from error
@@ -112,7 +148,7 @@ def cached(
     """The arrays of the cache at ``place``, mapped copy-on-write: what is changed stays in memory.
 
     They are made anew where there are none, where they were made with another ``key``, and where
-    any of them is damaged.
+    any of them is missing, or not of its declared type and size.
 
     Args:
         place: the cache's folder, which holds nothing else.
@@ -120,7 +156,8 @@ def cached(
         make: fills the arrays of a :class:`Writer`. Nothing is left behind where it fails.
 
     Raises:
-        DataError: for a place that cannot be written to, has no room, or holds other files.
+        DataError: for a place that cannot be written to, has no room, holds other files, or cannot
+            be mapped.
     """
     place = place.resolve()
     found = _load(place, key)
@@ -140,14 +177,25 @@ def cached(
 def _load(place: Path, key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
     """The arrays, if they are those of ``key``, and whole."""
     try:
-        record = (place / _RECORD).read_bytes()
-        said = json.loads(record)
-        if said["format"] != FORMAT or _text(said["key"]) != _text(key):
-            return None
-        arrays = {name: _mapped(place, name, **about) for name, about in said["arrays"].items()}
-        # Another process may have put its cache in place since.
-        return arrays if (place / _RECORD).read_bytes() == record else None
-    except Exception:  # a damaged file leads to a dozen types
+        # Another process may be putting its cache in place.
+        with _locked(place.parent, exclusive=False):
+            record = (place / _RECORD).read_bytes()
+            said = json.loads(record)
+            if said["format"] != FORMAT or _text(said["key"]) != _text(key):
+                return None
+            arrays = {name: _mapped(place, name, **about) for name, about in said["arrays"].items()}
+            # Where there are no locks it may have done so since.
+            return arrays if (place / _RECORD).read_bytes() == record else None
+    except Exception as error:  # a damaged file leads to a dozen types
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            # Making it anew, which may have taken hours, would not help.
+            raise DataError(
+                f"cache {place}",
+                got=error,
+                expected="arrays that can be mapped",
+                fix="Raise this process's limit of address space (ulimit -v), or the system's "
+                "of memory that may be promised (vm.overcommit_memory).",
+            ) from error
         return None
 
 
@@ -158,12 +206,14 @@ def _text(key: Any) -> str:
 def _mapped(place: Path, name: str, *, shape: list[int], dtype: str) -> np.ndarray:
     """An array, if it is the declared one; another error otherwise."""
     path = _array_file(place, name)
-    array = np.load(path, mmap_mode="c", allow_pickle=False)
-    if [list(array.shape), array.dtype.str] != [shape, dtype]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if [list(array.shape), array.dtype.str] != [shape, dtype] or not array.flags.c_contiguous:
         raise ValueError(path)
     if path.stat().st_size != array.offset + array.nbytes:
         raise ValueError(path)
-    return array
+    with path.open("rb") as file:
+        held = mmap.mmap(file.fileno(), 0, **_COPY_ON_WRITE)
+    return np.ndarray(array.shape, array.dtype, held, array.offset)
 
 
 def _array_file(folder: Path, name: str) -> Path:
@@ -183,12 +233,12 @@ def _build(place: Path, key: Mapping[str, Any], make: Callable[[Writer], None]) 
         _sweep(place)
         # A process of the same number may have been killed here, on a disk without locks.
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        with _held(beside):
+        with _begun(beside):
             writer = Writer(beside)
             make(writer)
             writer.finish(key)
-            _swap(beside, place)
+            with _locked(place.parent, exclusive=True):
+                _swap(beside, place)
     except OSError as error:
         raise _unwritable(place.parent, error, "room") from error
     finally:
@@ -196,18 +246,37 @@ def _build(place: Path, key: Mapping[str, Any], make: Callable[[Writer], None]) 
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Whether the folder is this process's to write or remove.
+def _begun(folder: Path) -> Iterator[None]:
+    """A new folder that no other process sweeps away while it is written."""
+    while True:
+        folder.mkdir(parents=True)
+        with ExitStack() as stack:
+            # Another process may have swept it before it was held.
+            with suppress(FileNotFoundError):
+                stack.enter_context(_locked(folder, exclusive=True))
+            if folder.exists():
+                yield
+                return
+
+
+@contextmanager
+def _locked(folder: Path, *, exclusive: bool, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder, alone or with others that do not write; whether it is held.
 
     The kernel lets go of what a dead process held. Where there are no locks nothing is held.
     """
     if sys.platform == "win32":
         yield False
         return
-    place = os.open(folder, os.O_RDONLY)
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        yield False
+        return
     try:
         try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            fcntl.flock(place, kind if wait else kind | fcntl.LOCK_NB)
         except OSError:
             yield False
         else:
@@ -222,13 +291,19 @@ def _sweep(place: Path) -> None:
     for folder in place.parent.glob("*"):
         if ours.fullmatch(folder.name):
             # One that another process has just finished is gone.
-            with suppress(FileNotFoundError), _held(folder) as held:
+            with (
+                suppress(FileNotFoundError),
+                _locked(folder, exclusive=True, wait=False) as held,
+            ):
                 if held:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(beside: Path, place: Path) -> None:
-    """Put the new cache in place of the old. In between there is none, never a part of one."""
+    """Put the new cache in place of the old. In between there is none, never a part of one.
+
+    Where locks work nobody looks in between.
+    """
     old = beside.with_name(f"{beside.name}.old")
     try:
         with suppress(FileNotFoundError):
@@ -260,10 +335,11 @@ def _check_replaceable(place: Path) -> None:
         )
 
 
-def _unwritable(folder: Path, error: OSError, room: str) -> DataError:
+def _unwritable(folder: Path, error: Exception, room: str) -> DataError:
+    elsewhere = "set PYRO_INFOGAN_CACHE" if folder == home().resolve() else "pass cache="
     return DataError(
         f"cache in {folder}",
         got=error,
         expected=f"a folder with {room} that can be written to",
-        fix="Free space, or keep the cache elsewhere: pass cache=.",
+        fix=f"Free space, or keep the cache elsewhere: {elsewhere}.",
     )

@@ -12,7 +12,7 @@ from ..errors import DataError, checked_count
 from .cache import place_for
 from .folder import checked_folder, picture, pictures, shuffled
 from .images import Factor, ImageSet
-from .reading import read_all
+from .reading import OnBroken, read_all, refuse
 
 __all__ = ["chairs"]
 
@@ -30,6 +30,7 @@ def chairs(
     train: bool = True,
     size: int = 64,
     *,
+    on_broken: OnBroken = refuse,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> ImageSet:
@@ -48,6 +49,7 @@ def chairs(
             degrees, and t the azimuth.
         train: nine tenths of the chairs, or the last tenth.
         size: height and width of the images.
+        on_broken: what to do about files that cannot be read, as of :func:`folder`.
         cache: another folder to keep the images in.
         progress: whether to show a bar while reading.
 
@@ -70,15 +72,17 @@ def chairs(
         )
     tested = set(sorted(models, key=shuffled)[len(models) * 9 // 10 :])
     names = sorted(views, key=lambda name: (views[name].model in tested, *shuffled(name)))
-    images, _ = read_all(
+    images, kept = read_all(
         root,
         names,
         partial(picture, channels=1, size=size),
         (1, size, size),
         place_for(root, str(size), cache),
         {"set": "chairs"},
+        on_broken=on_broken,
         progress=progress,
     )
+    names = [names[index] for index in kept]
     number = {model: index for index, model in enumerate(models)}
     shown = [views[name] for name in names]
     factors = {

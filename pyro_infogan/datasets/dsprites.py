@@ -22,6 +22,7 @@ _MOST = 737_280
 """Images of the published set: nothing larger is unpacked."""
 _SIDE = 64
 _LATENTS = 6
+_SHAPES = 3
 _NUMBERS = ("scale", "orientation", "x", "y")
 """The latents after colour, which is always white, and shape."""
 _PERIODS = {"orientation": 2 * math.pi}
@@ -86,6 +87,10 @@ def _unpack(archive: zipfile.ZipFile, writer: Writer, progress: bool) -> None:
             raise ValueError(
                 f"{imgs.rows} images {imgs.dtype}, {len(kinds)} and {len(numbers)} rows"
             )
+        if not np.isin(kinds, range(_SHAPES)).all():
+            raise ValueError(f"shapes {kinds.min()} to {kinds.max()}")
+        if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+            raise ValueError("a latent value that is not finite")
         # Of numpy's generators this is the one whose stream is promised not to change.
         place = np.random.RandomState(0).permutation(imgs.rows)
         writer.array("shape", kinds.shape, np.int64)[place] = kinds

@@ -1,19 +1,20 @@
 """Rendered faces."""
 
 import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from ..errors import DataError
-from .folder import folder, part
+from .folder import folder, part, pictures
 from .images import Factor, ImageSet
+from .reading import OnBroken, refuse
 
 __all__ = ["faces"]
 
 _TABLE = "factors.csv"
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def faces(
@@ -21,6 +22,7 @@ def faces(
     train: bool = True,
     size: int = 32,
     *,
+    on_broken: OnBroken = refuse,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> ImageSet:
@@ -37,6 +39,7 @@ def faces(
         root: folder of the images.
         train: all but the last tenth of the images, or the last tenth.
         size: height and width of the images.
+        on_broken: what to do about files that cannot be read, as of :func:`folder`.
         cache: another folder to keep the images in.
         progress: whether to show a bar while reading.
 
@@ -44,7 +47,7 @@ def faces(
         DataError: as :func:`folder`; and for a table with cells that are not finite numbers, files
             that are not there, or not one row for each image.
     """
-    every = folder(root, size, grey=True, cache=cache, progress=progress)
+    every = folder(root, size, grey=True, on_broken=on_broken, cache=cache, progress=progress)
     table = Path(root) / _TABLE
     if table.exists():
         every = ImageSet(every.images, factors=_factors(table, every.names), names=every.names)
@@ -58,7 +61,8 @@ def _factors(table: Path, names: Sequence[str]) -> dict[str, Factor]:
         return DataError(str(table), got=got, expected=expected, fix="Mend the table.")
 
     rows: dict[str, list[float]] = {}
-    known = set(names)
+    # One that cannot be read, and is left out, may have its line.
+    known = set(pictures(table.parent))
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -94,9 +98,9 @@ def _factors(table: Path, names: Sequence[str]) -> dict[str, Factor]:
 
 
 def _numbers(cells: list[str]) -> list[float]:
-    """The cells, if all of them are finite numbers; none otherwise."""
+    """The cells, if all of them are finite numbers, also in 32 bits; none otherwise."""
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError:
         return []
-    return numbers if all(map(math.isfinite, numbers)) else []
+    return numbers if all(abs(number) <= _LARGEST for number in numbers) else []

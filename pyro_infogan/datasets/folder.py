@@ -30,12 +30,13 @@ def folder(
     """Every picture in a folder and those inside it, as size×size images without labels.
 
     Of each picture it is the largest square in the middle, resized with antialiasing; upright as
-    its EXIF orientation says, on white where it is transparent. Hidden files and folders are left
-    out. The order is fixed and pseudo-random, by the CRC-32 of each path, so that any slice is a
-    fair sample. ``names`` are the paths inside the folder.
+    its EXIF orientation says, on white where it is transparent. A picture is what has the suffix of
+    one; hidden files and folders are left out. The order is fixed and pseudo-random, by the CRC-32
+    of each path, so that any slice is a fair sample. ``names`` are the paths inside the folder.
 
-    The images are read once and kept beside the folder, in one that is hidden; later they are
-    mapped from there, until a file is added, changed or removed.
+    The images are read once and kept beside the folder, in one that is hidden, or in the user's
+    cache where nothing can be written there; later they are mapped from there, until a file is
+    added, changed or removed.
 
     Args:
         path: the folder.
@@ -159,6 +160,9 @@ def part(images: ImageSet, train: bool | None) -> ImageSet:
     chosen = images.subset(slice(cut) if train else slice(cut, None))
     if not len(chosen):
         raise DataError(
-            "images to train on", got="none", expected="two images or more", fix="Pass train=None."
+            "images to train on" if train else "images to test on",
+            got="none",
+            expected="two images or more, of which the last tenth are to test on",
+            fix="Bring more images.",
         )
     return chosen

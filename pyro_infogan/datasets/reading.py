@@ -1,5 +1,6 @@
 """Picture files as bytes: one by one, and by the hundred thousand into a cache."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import DataError
+from ..errors import DataError, in_short
 from .cache import Writer, cached
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
 _MODES = {1: "L", 3: "RGB"}
 # EPS is a program, which Pillow has Ghostscript run; of the others it knows no more than the name.
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Of the machine at that moment, not of the file.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _SHOWN = 10
 
 OnBroken = Callable[[Sequence[DataError]], None]
@@ -76,6 +79,7 @@ def opened(path: Path, channels: int) -> Image.Image:
                         expected="8 bits a channel",
                         fix="Convert it first: only you know which range is black to white.",
                     )
+                _halve_transparency(file)
                 image = ImageOps.exif_transpose(file)
         if image.has_transparency_data:
             above = image.convert("RGBA")
@@ -85,8 +89,26 @@ def opened(path: Path, channels: int) -> Image.Image:
         raise
     except Exception as error:  # Pillow raises a dozen types for a damaged file
         raise DataError(
-            f"image {path}", got=error, expected="an image that Pillow reads", fix="Check the file."
+            f"image {path}",
+            got=error if str(error) else in_short(error),
+            expected="an image that Pillow reads",
+            fix="Check the file.",
         ) from error
+
+
+def _halve_transparency(file: Image.Image) -> None:
+    """Cut the transparent colour to the upper 8 of 16 bits, as Pillow does the pixels."""
+    colour = file.info.get("transparency")
+    if file.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
+        file.info["transparency"] = tuple(value >> 8 for value in colour)
+
+
+def _passing(error: DataError) -> bool:
+    """Whether it is no file's fault that it could not be read."""
+    cause = error.__cause__
+    return isinstance(cause, MemoryError) or (
+        isinstance(cause, OSError) and cause.errno in _PASSING
+    )
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -156,12 +178,16 @@ def _listed(broken: Sequence[DataError]) -> str:
 
 
 def digest(root: Path, names: Sequence[str]) -> str:
-    """SHA-256 of the names, in their order, with each file's size and time of change."""
+    """SHA-256 of the names, in their order, with each file's size and times of change.
+
+    Two of them: programs that copy set the first, of the contents, back to what it was elsewhere;
+    the second, of all that is known of the file, is the system's own.
+    """
     hashed = hashlib.sha256()
     for name in names:
         try:
             about = os.stat(os.path.join(root, name))
-            state = f"{about.st_size} {about.st_mtime_ns}"
+            state = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
         except OSError:
             state = "missing"
         hashed.update(os.fsencode(name) + f"\0{state}\0".encode())
@@ -197,8 +223,16 @@ def read_all(
         Images (n, C, H, W), mapped from the cache, and the index in ``names`` of each.
 
     Raises:
-        DataError: where ``on_broken`` refuses, no file can be read, or the cache not be written.
+        DataError: where ``on_broken`` refuses or is no function, no file can be read, reading ends
+            for want of memory or open files, or the cache cannot be written.
     """
+    if not callable(on_broken):
+        raise DataError(
+            "on_broken",
+            got=repr(on_broken),
+            expected="a function of the errors",
+            fix="Pass datasets.skip or datasets.refuse.",
+        )
 
     def make(writer: Writer) -> None:
         images = writer.array("images", (len(names), *shape), np.uint8)
@@ -208,6 +242,8 @@ def read_all(
             try:
                 images[index - len(broken)] = read(root / name)
             except DataError as error:
+                if _passing(error):
+                    raise
                 broken.append((index, str(error)))
         text = np.frombuffer(json.dumps(broken).encode(), np.uint8)
         writer.array("broken", text.shape, np.uint8)[:] = text

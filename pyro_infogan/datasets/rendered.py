@@ -107,6 +107,7 @@ def rendered(
     Raises:
         DataError: for a count, size or seed that cannot be drawn.
     """
+    train = bool(train)
     n = counted(f"n of rendered {name}", n, train)
     checked_count(f"seed of rendered {name}", seed, least=0)
     if checked_count(f"size of rendered {name}", size, least=16) % 4:
@@ -122,7 +123,7 @@ def rendered(
         "n": n,
         "size": size,
         "seed": seed,
-        "train": bool(train),
+        "train": train,
     }
 
     def numbers(batch: int) -> Shape:

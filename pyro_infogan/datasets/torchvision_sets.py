@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import DataError, checked_count
 from .cache import place_for
 from .images import Factor, ImageSet
-from .reading import opened, pixels, read_all
+from .reading import OnBroken, opened, pixels, read_all, refuse
 
 __all__ = ["celeba", "svhn"]
 
@@ -36,9 +36,9 @@ def svhn(root: str | Path, train: bool = True, download: bool = False) -> ImageS
     """
     from torchvision.datasets import SVHN
 
-    split = "train" if train else "test"
+    root, split = Path(root), "train" if train else "test"
     file = SVHN.split_list[split][1]
-    got = _obtained(lambda: SVHN(root, split, download=download), Path(root), [file], download)
+    got = _obtained(lambda: SVHN(root, split, download=download), root, [file], download)
     images = torch.from_numpy(np.ascontiguousarray(got.data))
     return ImageSet(images, torch.from_numpy(np.asarray(got.labels)))
 
@@ -49,6 +49,7 @@ def celeba(
     size: int = 32,
     download: bool = False,
     *,
+    on_broken: OnBroken = refuse,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> ImageSet:
@@ -63,6 +64,7 @@ def celeba(
         train: the 162,770 training images, or the 19,962 test images.
         size: height and width of the images.
         download: whether to fetch what is not there yet, 1.4 GB; needs the package gdown.
+        on_broken: what to do about images that cannot be read, as of :func:`folder`.
         cache: another folder to keep the images in.
         progress: whether to show a bar while reading.
 
@@ -73,8 +75,8 @@ def celeba(
     from torchvision.datasets import CelebA
 
     checked_count("size", size, least=1)
-    split = "train" if train else "test"
-    base = Path(root) / CelebA.base_folder
+    root, split = Path(root), "train" if train else "test"
+    base = root / CelebA.base_folder
     files = [name for *_, name in CelebA.file_list if name.endswith(".txt")]
     got = _obtained(
         lambda: CelebA(root, split, download=download),
@@ -82,19 +84,21 @@ def celeba(
         [*files, "img_align_celeba"],
         download,
     )
-    images, _ = read_all(
+    images, kept = read_all(
         base / "img_align_celeba",
         got.filename,
         partial(_face, size=size),
         (3, size, size),
         place_for(base, f"{split}-{size}", cache),
         {"set": "celeba"},
+        on_broken=on_broken,
         progress=progress,
     )
     # torchvision's last name is what follows the last space of the line.
     names = [name for name in got.attr_names if name]
-    factors = {name: Factor(got.attr[:, column]) for column, name in enumerate(names)}
-    return ImageSet(images, factors=factors, names=got.filename)
+    known = got.attr[kept]
+    factors = {name: Factor(known[:, column]) for column, name in enumerate(names)}
+    return ImageSet(images, factors=factors, names=[got.filename[index] for index in kept])
 
 
 def _face(path: Path, size: int) -> np.ndarray:
@@ -122,7 +126,7 @@ def _obtained(make: Callable[[], T], folder: Path, files: Sequence[str], downloa
         if download:
             fix = f"Fetching failed: {error}. Put them there by hand."
         else:
-            fix = "Put them there, or pass download=True to fetch them."
+            fix = "Put them there, or fetch them in Python, with download=True."
         raise DataError(
             f"folder {folder}", got=there, expected=", ".join(files), fix=fix
         ) from error

@@ -133,10 +133,16 @@ class Experiment:
         return found
 
     def source(self, path: Path | None = None) -> str:
-        """Where the images come from, in a line."""
-        name = _name(self.data) if self.data else "none of its own"
+        """Where the images come from, in a line.
+
+        Raises:
+            DeclarationError: for a path that the experiment has no use for, or none where it needs
+                one.
+        """
+        self._source(path)
         if path:
             return f"{path}, read by {_name(self.real)}"
+        name = _name(self.data)
         return f"{name}; --data PATH gives those of {_name(self.real)}" if self.real else name
 
     def varied(self, name: str) -> "Experiment":
@@ -187,6 +193,7 @@ def _several(names: list[str]) -> str:
 
 
 def _name(source: Any) -> str:
+    source = source.func if isinstance(source, partial) else source
     name = getattr(source, "__name__", None) or repr(source)
     return "a function of its own" if name == "<lambda>" else name
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..callbacks import Callback, checked_callbacks, notify
 from ..datasets import ImageSet
 from ..datasets.images import tensor_of
-from ..devices import fast_precision, keep_memory
+from ..devices import fast_precision, held, keep_memory
 from ..distributed import Alone, join
 from ..errors import DataError, DivergenceError, RunError, Stopped, checked_count
 from ..images import scaled
@@ -78,7 +78,8 @@ def train(
     Args:
         gan: what to train, in place.
         dataset: a set of :mod:`~pyro_infogan.datasets`, or images (n, C, H, W), uint8 or floats in
-            [0, 1]. They are held on the device as they are.
+            [0, 1]. They are held on the device as they are, but for those that would take more than
+            half of a GPU's free memory.
         steps: updates of each player, those before a resume included.
         batch_size: real images, and generated ones, in each update of each process; at least 2,
             for batch norm.
@@ -136,7 +137,7 @@ def train(
     gan.to(device)
     group.broadcast(gan)
     step = Step(gan, objective, rates, precision, tuple(observed), group.average)
-    images = images.to(device)
+    images = held(images, device)
     labelled = {name: each.known.cpu() for name, each in observed.items()}
     observed = {name: each.to(device) for name, each in observed.items()}
     log = Log(run, group, [f"label/{name}" for name in observed])
@@ -184,7 +185,8 @@ def train(
                 if labelled[name][chosen[:count]].any()
             }
             try:
-                log.add(done, step(scaled(images[places]), told), every)
+                batch = images[chosen.to(images.device)].to(device)
+                log.add(done, step(scaled(batch), told), every)
             except (RuntimeError, ValueError):
                 # Of weights that are not finite some densities cannot be drawn from.
                 if _broken_weight(gan):
