@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PriorTerms,
         Rates,
         Strokes,
+        Tints,
         families,
     )
     from .infogan import InfoGAN
@@ -43,6 +44,7 @@ _HOMES = {
     "Chain": ".inference",
     "Inks": ".inference",
     "Strokes": ".inference",
+    "Tints": ".inference",
     "Invariance": ".inference",
     "Objective": ".inference",
     "PriorTerms": ".inference",
@@ -66,6 +68,7 @@ __all__ = [
     "PriorTerms",
     "Rates",
     "Strokes",
+    "Tints",
     "callbacks",
     "datasets",
     "discovery",

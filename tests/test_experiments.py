@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_infogan import InfoGAN, Rates, datasets, evaluate, families, train
+from pyro_infogan import InfoGAN, Objective, Rates, datasets, evaluate, families, train
 from pyro_infogan.cli import main
 from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.models import Experiment, Variation, built_in
@@ -37,6 +37,7 @@ VARIATIONS = {
     ("chairs", "rotation"): (2e-4, 1e-3, 10.0, 1.0),
     ("chairs", "width"): (2e-4, 1e-3, 0.05, 2.0),
     ("svhn", "lighting"): (2e-4, 1e-3, 0.2, 0.1),
+    ("celeba", "glasses"): (2e-4, 1e-3, None, 1.0),
 }
 
 
@@ -64,6 +65,14 @@ def test_rates_and_weights_of_the_variations(name, variation):
     gan = InfoGAN.from_experiment(experiment)
     for code, weight in gan.information_weights.items():
         assert weight == (categorical if gan.prior.is_discrete(code) else continuous)
+
+
+def test_glasses_are_left_where_light_and_place_tell_nothing():
+    """All ten categories must survive, and the images stay as noisy as celeba's own."""
+    celeba = built_in()["celeba"]
+    objective = celeba.varied("glasses").objective
+    assert set(objective.invariance.codes) == set(celeba.codes)
+    assert replace(objective, invariance=None) == celeba.objective
 
 
 @pytest.mark.parametrize("name", ["faces", "chairs"])
@@ -173,6 +182,7 @@ def test_a_users_experiment_may_have_both(tmp_path):
         variations={
             "slow": Variation(Rates(1e-5, 1e-5), {}),
             "fixed": Variation(Rates(), {}, {"c": families.FixedNormal}),
+            "noisy": Variation(Rates(), {}, objective=Objective(instance_noise=0.2)),
         },
     )  # fmt: skip
     assert mine.images(train=True).shape == (8, 1, 8, 8)
@@ -181,6 +191,8 @@ def test_a_users_experiment_may_have_both(tmp_path):
     assert mine.varied("slow").rates.generator == 1e-5
     assert mine.varied("slow").posterior == mine.posterior
     assert mine.varied("fixed").posterior == {"c": families.FixedNormal}
+    assert mine.varied("fixed").objective == mine.objective
+    assert mine.varied("noisy").objective.instance_noise == 0.2
     with pytest.raises(DeclarationError, match="slow"):
         mine.varied("fast")
     assert datasets.faces.__name__ == "faces"

@@ -20,6 +20,7 @@ from pyro_infogan import (
     PriorTerms,
     Rates,
     Strokes,
+    Tints,
     families,
 )
 from pyro_infogan.errors import DeclarationError
@@ -276,10 +277,37 @@ class TestInks:
         assert (inked[:, :, 0] == 1).all()
         assert inked.min() == 0
 
-    def test_bad_factors_are_refused(self):
-        for most in (0.5, -1.0, math.nan, math.inf):
-            with pytest.raises(DeclarationError, match=r"Inks\.most"):
-                Inks(most)
+
+class TestTints:
+    """Colour images under another light."""
+
+    def test_a_factor_for_each_channel_drawn_evenly_in_its_logarithm(self):
+        torch.manual_seed(0)
+        tinted = Tints(3.0)(torch.full((1_500, 3, 4, 4), 0.1, dtype=torch.float64))
+        assert (tinted == tinted[:, :, :1, :1]).all()
+        logs = (tinted[:, :, 0, 0] / 0.1).log() / math.log(3.0)
+        # Evenly from −1 to 1: mean 0, variance 1/3, and 4/45 that of the squares.
+        assert -1 <= logs.min() < -0.99
+        assert 0.99 < logs.max() <= 1
+        assert abs(logs.mean()) <= 4 * (1 / 3 / 4_500) ** 0.5
+        assert abs(logs.square().mean() - 1 / 3) <= 4 * (4 / 45 / 4_500) ** 0.5
+        # Of one image each apart from the others: products of two with mean 0 and variance 1/9.
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert abs((logs[:, one] * logs[:, other]).mean()) <= 4 * (1 / 9 / 1_500) ** 0.5
+
+    def test_black_stays_black_and_nothing_is_brighter_than_white(self):
+        images = torch.rand(50, 3, 8, 8)
+        images[:, :, 0] = 0.0
+        tinted = Tints(3.0)(images)
+        assert (tinted[:, :, 0] == 0).all()
+        assert tinted.max() == 1
+
+
+@pytest.mark.parametrize("distortion", [Inks, Tints])
+def test_factors_that_are_none_are_refused(distortion):
+    for most in (0.5, -1.0, math.nan, math.inf):
+        with pytest.raises(DeclarationError, match=rf"{distortion.__name__}\.most"):
+            distortion(most)
 
 
 class TestAffine:

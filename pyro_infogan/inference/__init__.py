@@ -2,7 +2,7 @@
 
 from . import families
 from .bound import Information, scores
-from .distortion import Affine, Chain, Inks, Strokes
+from .distortion import Affine, Chain, Inks, Strokes, Tints
 from .guidance import Alternating, Guidance, Labels, Mixed, Schedule, checked_labels
 from .joint import Guide
 from .posterior import Chosen, Posterior, in_words, log_probs, parameters, sample_codes
@@ -30,6 +30,7 @@ __all__ = [
     "Schedule",
     "Step",
     "Strokes",
+    "Tints",
     "checked_labels",
     "families",
     "in_words",

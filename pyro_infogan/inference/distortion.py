@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ..errors import DeclarationError
 
-__all__ = ["Affine", "Chain", "Inks", "Strokes"]
+__all__ = ["Affine", "Chain", "Inks", "Strokes", "Tints"]
+
+
+def _checked_most(what: str, most: float) -> None:
+    """Refuse a greatest factor whose inverse would not be the least."""
+    if not 1 <= most < math.inf:
+        raise DeclarationError(what, got=most, expected="a factor of 1 or more", fix="Give one.")
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,37 @@ class Inks:
     most: float = 3.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.most < math.inf:
-            raise DeclarationError(
-                "Inks.most", got=self.most, expected="a factor of 1 or more", fix="Give one."
-            )
+        _checked_most("Inks.most", self.most)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
         draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
         return 1 - ((1 - images) * self.most ** (2 * draws - 1)).clamp(max=1)
+
+
+@dataclass(frozen=True)
+class Tints:
+    """Another colour of light: each channel of each image times a factor.
+
+    The factors are drawn evenly in their logarithm; no channel is brighter than 1.
+
+    Attributes:
+        most: greatest factor, and the inverse of the least; 1 or more.
+
+    Example:
+        >>> Tints()(torch.zeros(2, 3, 8, 8)).sum().item()
+        0.0
+    """
+
+    most: float = 3.0
+
+    def __post_init__(self) -> None:
+        _checked_most("Tints.most", self.most)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
+        draws = torch.rand(*images.shape[:2], 1, 1, device=images.device, dtype=images.dtype)
+        return (images * self.most ** (2 * draws - 1)).clamp(max=1)
 
 
 @dataclass(frozen=True)

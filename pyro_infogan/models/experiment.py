@@ -33,11 +33,13 @@ class Variation:
         rates: Adam's settings.
         information_weights: λ of each code that is not to have its default.
         posterior: as the experiment's, which it has by default.
+        objective: as the experiment's, which it has by default.
     """
 
     rates: Rates
     information_weights: Mapping[str, float] | Mapping[Key, float]
     posterior: Chosen | None = None
+    objective: Objective | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Experiment:
             evaluate on: one of :mod:`pyro_infogan.datasets`, or a tensor (n, C, H, W).
         real: ``real(path, train=...)`` gives the same of the files at a path that the command line
             names with ``--data``; without ``data`` beside it, it must.
-        variations: other rates, λ and posteriors by name.
+        variations: other rates, λ, posteriors and objectives by name.
         labels: of codes that can be observed, by name: ``labels[code](dataset)``, as ``train``
             takes them. They are used only where a number of labels is asked for.
         noise: size of the incompressible noise z.
@@ -164,6 +166,7 @@ class Experiment:
             rates=chosen.rates,
             information_weights=chosen.information_weights,
             posterior=self.posterior if chosen.posterior is None else chosen.posterior,
+            objective=chosen.objective or self.objective,
         )
 
     @property
