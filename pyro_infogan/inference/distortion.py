@@ -19,6 +19,12 @@ def _checked_most(what: str, most: float) -> None:
         raise DeclarationError(what, got=most, expected="a factor of 1 or more", fix="Give one.")
 
 
+def _factors(images: Tensor, channels: int, most: float) -> Tensor:
+    """Factors (n, channels, 1, 1) for images, drawn evenly in their logarithm."""
+    draws = torch.rand(len(images), channels, 1, 1, device=images.device, dtype=images.dtype)
+    return most ** (2 * draws - 1)
+
+
 @dataclass(frozen=True)
 class Affine:
     """A random affine map for each image, drawn evenly from these ranges.
@@ -109,8 +115,7 @@ class Inks:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
-        draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
-        return 1 - ((1 - images) * self.most ** (2 * draws - 1)).clamp(max=1)
+        return 1 - ((1 - images) * _factors(images, 1, self.most)).clamp(max=1)
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,7 @@ class Tints:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
-        draws = torch.rand(*images.shape[:2], 1, 1, device=images.device, dtype=images.dtype)
-        return (images * self.most ** (2 * draws - 1)).clamp(max=1)
+        return (images * _factors(images, images.shape[1], self.most)).clamp(max=1)
 
 
 @dataclass(frozen=True)
