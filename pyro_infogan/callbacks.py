@@ -73,7 +73,7 @@ def notify(
     """Tell callbacks of a line, and leave random state and training mode as they were."""
     if not callbacks:
         return
-    with torch.no_grad(), evaluating(gan), seeded(derived(step), gan.device):
+    with torch.no_grad(), evaluating(gan), seeded(derived(step)):
         for callback in callbacks:
             callback.on_log(step, dict(metrics), gan)
 
@@ -138,7 +138,7 @@ class TensorBoard:
         writer.add_custom_scalars(_charts(gan))
         self._entropies = {f"entropy/{label(key)}": nats for key, nats in gan.entropies.items()}
         self._seen = step - 1
-        with seeded(self.seed, gan.device):
+        with seeded(self.seed):
             self._fixed = gan.draw(64)
         return writer
 

@@ -150,7 +150,7 @@ def write(figure: Figure, path: Path) -> None:
 
 def samples(gan: InfoGAN, rows: int = 10, columns: int = 10, seed: int = 0) -> Figure:
     """Images with noise and codes from their priors."""
-    with seeded(seed, gan.device):
+    with seeded(seed):
         images = gan.generate(rows * columns)
     figure = _new(0.45 * columns, 0.45 * rows)
     axes = figure.subplots()

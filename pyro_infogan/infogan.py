@@ -450,8 +450,8 @@ class InfoGAN(nn.Module):
         Codes with a joint posterior have one L_I together.
 
         The networks run in evaluation mode, so that draws are independent and the error is honest.
-        Batch norm then uses its running statistics, which lag behind early in training: the bound
-        may read far below the training metrics until they have caught up.
+        Batch norm then uses its running statistics. While training they lag behind the weights, and
+        the bound may read far below the training metrics; ``train`` ends by taking them anew.
 
         Raises:
             DataError: for fewer than two draws, which have no standard error.

@@ -10,8 +10,8 @@ __all__ = ["derived", "seeded"]
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Inside, torch draws from ``seed`` on the CPU and on ``device``; afterwards all is as before.
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch draws from ``seed``, on any device; afterwards all is as before.
 
     Example:
         >>> with seeded(3):
@@ -20,9 +20,11 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         ...     bool((torch.rand(2) == first).all())
         True
     """
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    # GPUs that wait for their first use have no state to keep, but perhaps a seed of the caller's.
+    waiting = torch.cuda.is_available() and not gpus
+    with torch.random.fork_rng(devices=gpus):
+        (torch.default_generator if waiting else torch).manual_seed(seed)
         yield
 
 

@@ -136,7 +136,7 @@ def traversed(
     """
     check_names("traversal", [name], gan.prior.sites)
     count = len(values)
-    with seeded(seed, gan.device):
+    with seeded(seed):
         noise, codes = gan.draw(rows)
         for other in gan.prior.sites:
             if other != name and _is_enumerable(gan, other):

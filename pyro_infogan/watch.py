@@ -88,7 +88,7 @@ class Watch:
 
     def look(self) -> None:
         """Ask Q of the real images which categories it finds, and warn of those it never does."""
-        with seeded(0, self.gan.device):
+        with seeded(0):
             posteriors = self.gan.infer(self.images)
         for key, posterior in posteriors.items():
             prior = self.gan.prior.sites.get(key) if isinstance(key, str) else None

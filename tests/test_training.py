@@ -56,6 +56,19 @@ def test_lines_average_their_steps(images, monkeypatch):
     assert mean["loss_d"] == pytest.approx(sum(line["loss_d"] for line in each) / 10, rel=1e-5)
 
 
+# The compiler looks at gradients of inner tensors, which torch warns of.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compiled_networks_train_alike(images, tmp_path):
+    plain, compiled = build(), build()
+    compiled.generator.compile(backend="aot_eager")
+    compiled.trunk.compile(backend="aot_eager")
+    (expected,) = fit(plain, images)
+    (found,) = fit(compiled, images, out=tmp_path)
+    del expected["images_per_s"], found["images_per_s"]
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert same(InfoGAN.load(tmp_path), compiled)
+
+
 @pytest.mark.parametrize("stop", [7, 20])
 def test_a_resumed_run_is_the_run_that_never_stopped(stop, images, tmp_path):
     whole, parts = build(), build()

@@ -44,7 +44,7 @@ class Sample(Command):
         checked_count("--count", self.count, least=1)
         check_seed(self.seed)
         _, gan = load(self)
-        with seeded(self.seed, gan.device):
+        with seeded(self.seed):
             images = gan.generate(self.count, _held(self.codes))
         grid = (sheet(images, round(self.count**0.5)) * 255).round().astype("uint8")
         replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
@@ -125,7 +125,7 @@ class Reconstruct(Command):
         check_seed(self.seed)
         _, gan = load(self)
         images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
-        with seeded(self.seed, gan.device):
+        with seeded(self.seed):
             found = refine(gan, images, self.scale, self.steps, candidates=self.candidates)
         originals, reconstructed = scaled(images), found.images.cpu()
         columns = min(_COLUMNS, len(images))

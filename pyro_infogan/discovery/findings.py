@@ -104,7 +104,7 @@ def discover(
     if not isinstance(images, ImageSet):
         images = ImageSet(images)
     found = inferred(gan, images.images, seed=seed, progress=progress)
-    with seeded(seed, gan.device):
+    with seeded(seed):
         information = gan.information(draws)
         numbers = _numbers(gan, draws)
     shared = {

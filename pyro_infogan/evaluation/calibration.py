@@ -143,7 +143,7 @@ def calibrate(
     checked_count("samples", samples, least=2)
     size = max(1, min(BATCH, _AT_ONCE // (samples * gan.prior.width)))
     parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in gan.prior.sites}
-    with seeded(seed, gan.device):
+    with seeded(seed):
         for start in range(0, draws, size):
             noise, codes = gan.draw(min(size, draws - start))
             posteriors = gan.infer(gan.generate(len(noise), codes, noise))

@@ -113,7 +113,7 @@ def inferred(
     turning: set[str] = set()
     batches = images.split(BATCH)
     bar = tqdm(batches, "inferring codes", disable=not progress, dynamic_ncols=True, unit="batch")
-    with seeded(seed, gan.device):
+    with seeded(seed):
         for batch in bar:
             for key, posterior in gan.infer(batch).items():
                 turning |= {name for name in names_of(key) if _turns(gan, name, posterior)}

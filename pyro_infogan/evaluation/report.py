@@ -91,7 +91,7 @@ def evaluate(
     Raises:
         DataError: for images that do not fit the declaration.
     """
-    with seeded(seed, gan.device):
+    with seeded(seed):
         information = gan.information(draws)
     calibration = calibrate(gan, draws, seed=seed)
     clustering, following = against_truth(gan, dataset, seed)

@@ -147,7 +147,7 @@ def fit_reader(
             fix="Give a rendered set, or one whose factors are known.",
         )
     device = torch.device(device)
-    with seeded(seed, device):
+    with seeded(seed):
         reader = FactorReader(train.images.shape[1], train.factors).to(device)
         reader(scaled(train.images[:2]).to(device))
         optimiser = torch.optim.Adam(reader.parameters(), lr=1e-3)
@@ -193,7 +193,7 @@ def sweep(
     checked_count("rows", rows, least=1)
     checked_count("columns", columns, least=2)
     moved: dict[str, dict[str, float]] = {}
-    with seeded(seed, gan.device):
+    with seeded(seed):
         noise, codes = gan.draw(rows)
         for label, name, place, values in _sweeps(gan, columns):
             count = len(values)

@@ -37,13 +37,13 @@ _SCALE, _STEPS = 0.1, 100
 
 def draw_noise(gan: InfoGAN, seed: int) -> Tensor:
     """Noise (ROWS, noise): the first row is the single image's."""
-    with seeded(seed, gan.device):
+    with seeded(seed):
         return gan.noise_prior().sample((ROWS,))
 
 
 def draw_codes(gan: InfoGAN, panel: Panel, seed: int) -> list[Position]:
     """Positions at one draw of the prior, in which codes may depend on each other."""
-    with seeded(seed, gan.device), torch.no_grad():
+    with seeded(seed), torch.no_grad():
         return panel.positions({name: value[0] for name, value in gan.prior.draw(1).items()})
 
 
@@ -151,7 +151,7 @@ def read(gan: InfoGAN, panel: Panel, image: Tensor) -> Reading:
         DataError: for an image that does not fit the declaration.
     """
     found = inferred(gan, image[None], progress=False)
-    with seeded(0, gan.device):
+    with seeded(0):
         draws = _draws(gan, image[None])
     positions: list[Position] = []
     cards = []
@@ -246,7 +246,7 @@ def fitted(gan: InfoGAN, panel: Panel, image: Tensor) -> Fit:
     Raises:
         DataError: for an image that does not fit the declaration.
     """
-    with seeded(0, gan.device):
+    with seeded(0):
         found = refine(gan, image[None], _SCALE, _STEPS)
     error = (scaled(image) - found.images[0].cpu()).square().mean().sqrt().item()
     shown = _side_by_side(

@@ -31,6 +31,7 @@ from .metrics import LOG_EVERY, Log, Metrics, spoken
 from .order import batches, guided
 from .record import claim, settings_of, versions
 from .state import restore, save
+from .statistics import renew_statistics
 from .stopping import farewell, stopping
 
 __all__ = ["train"]
@@ -64,7 +65,9 @@ def train(
 
     The order of the images follows from (seed, epoch), every other draw from the seed; the caller's
     random state is left as it was. A batch that would be cut short by the end of an epoch is
-    dropped. However it ends, it leaves ``gan`` in evaluation mode.
+    dropped. However it ends, it leaves ``gan`` in evaluation mode. After the last step batch norm's
+    running statistics are replaced by means over 20 steps' images, by the weights as they then are
+    (Wu & Johnson 2021, section 3): running ones trail the weights, and L_I with them.
 
     In the main thread SIGINT (Ctrl-C) and SIGTERM let the present step be finished and saved, and
     then raise :class:`~pyro_infogan.errors.Stopped`, a ``KeyboardInterrupt``; a second one stops at
@@ -148,7 +151,7 @@ def train(
         group,
         run.locked() if run else nullcontext(),
         # Numbers that are left out count as 0: the first process draws as one by itself.
-        seeded(derived(seed, 0, group.rank), device),
+        seeded(derived(seed, 0, group.rank)),
         pyro.validation_enabled(False),
         _training_mode(gan),
         stopping() as stop,
@@ -196,6 +199,8 @@ def train(
             saving = out is not None and (done % save_every == 0 or done == steps or bool(stopped))
             if saving or done % LOG_EVERY == 0 or done == steps:
                 _stop_unless_finite(log, gan, done, run)
+            if done == steps:
+                renew_statistics(gan, images, batch_size, derived(seed, 4, group.rank))
             if done % LOG_EVERY == 0 or done == steps:
                 line = log.write(done)
                 bar.set_postfix_str(spoken(line))

@@ -1,0 +1,50 @@
+"""Seeds that leave every generator as it was."""
+
+from contextlib import suppress
+
+import torch
+
+from pyro_infogan.randomness import seeded
+
+
+class Machine:
+    """Two GPUs as far as generators go, whose states are the seeds that they were given."""
+
+    def __init__(self, started, monkeypatch):
+        self.states = {0: "the first's", 1: "the second's"}
+        for name, value in {
+            "is_available": lambda: True,
+            "is_initialized": lambda: started,
+            "device_count": lambda: 2,
+            "_is_in_bad_fork": lambda: False,
+            "get_rng_state": lambda device: self.states[device],
+            "set_rng_state": lambda state, device: self.states.update({device: state}),
+            "manual_seed_all": lambda seed: self.states.update(dict.fromkeys(self.states, seed)),
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+
+
+def test_draws_follow_from_the_seed_and_change_nothing():
+    before = torch.get_rng_state()
+    with seeded(3):
+        first = torch.rand(2)
+    with seeded(4), seeded(3):
+        assert torch.equal(torch.rand(2), first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_gpu_is_seeded_and_as_before(monkeypatch):
+    machine = Machine(True, monkeypatch)
+    before = dict(machine.states)
+    with suppress(ZeroDivisionError), seeded(3):
+        assert set(machine.states.values()) == {3}
+        raise ZeroDivisionError
+    assert machine.states == before
+
+
+def test_gpus_that_were_not_used_yet_are_left_alone(monkeypatch):
+    machine = Machine(False, monkeypatch)
+    with seeded(3):
+        assert torch.initial_seed() == 3
+        assert 3 not in machine.states.values()
+    assert 3 not in machine.states.values()
