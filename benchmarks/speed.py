@@ -44,6 +44,7 @@ HERE = Path(__file__).parent
 PLAIN = "textbook"
 FULL, FAST = "ours, float32", "ours"
 GAN, TRACED, FLOOR = "ours, without codes", "ours, through poutine", "floor"
+COMPILED = "ours, compiled"
 _SETTLE = 0.3
 """Seconds before a turn."""
 
@@ -156,10 +157,14 @@ def ours(
     precision: torch.dtype,
     kind: type[Step] = Step,
     batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Callable[[], None]:
     """A function that trains for one step on the next batch, as ``train`` does."""
     torch.manual_seed(0)
     gan = InfoGAN.from_experiment(experiment).to(device).train()
+    if compiled:
+        gan.generator.compile()
+        gan.trunk.compile()
     step = kind(gan, experiment.objective, experiment.rates, precision)
     held = images.to(device)
     size = batch_size or experiment.batch_size
@@ -234,6 +239,7 @@ def variants(
         FAST: lambda: ours(experiment, images, device, fast),
         GAN: lambda: ours(experiment, images, device, fast, WithoutCodes),
         TRACED: lambda: ours(experiment, images, device, fast, Traced),
+        COMPILED: lambda: ours(experiment, images, device, fast, compiled=True),
         FLOOR: floor,
     }
     if settings.experiment == "mnist-paper" and device.type == "cpu":
@@ -366,6 +372,11 @@ def section(title: str, results: Mapping[str, Any]) -> list[str]:
         f"- Codes cost {ratio(FAST, GAN) - 1:+.1%} over the same GAN without them.",
         f"- Pyro's tracing in the loop costs {ratio(TRACED, FAST) - 1:+.1%}.",
     ]
+    if COMPILED in seconds:
+        lines += [
+            f"- Compiled networks (`torch.compile`) take {ratio(COMPILED, FAST):.2f} times as long "
+            "for a step."
+        ]
     if FLOOR in seconds:
         lines += [
             f"- A step takes {ratio(FAST, FLOOR):.2f} times as long as its convolutions and "
