@@ -4,7 +4,8 @@
 
 For each checkpoint of the runs prints L_I of each code in nats, their sum, and
 accuracy where there are labels: of the checkpoint as it is, and with its statistics taken anew, as
-``train`` does after the last step. Checkpoints from before that step hold running ones.
+``train`` does after the last step. Checkpoints from before that step hold running ones; that of the
+last step holds those taken anew already, but for runs of code that did not do so yet.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ __all__ = ["derived", "seeded"]
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch draws from ``seed``, on any device; afterwards all is as before.
+    """Inside, the CPU and every CUDA GPU in use draw from ``seed``; afterwards all is as before.
 
     Example:
         >>> with seeded(3):
@@ -20,11 +20,12 @@ def seeded(seed: int) -> Iterator[None]:
         ...     bool((torch.rand(2) == first).all())
         True
     """
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     # GPUs that wait for their first use have no state to keep, but perhaps a seed of the caller's.
-    waiting = torch.cuda.is_available() and not gpus
-    with torch.random.fork_rng(devices=gpus):
-        (torch.default_generator if waiting else torch).manual_seed(seed)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus, device_type="cuda"):
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

@@ -167,6 +167,20 @@ def fitted(rank, folder, steps, schedule=None, stops=()):
     return gan.state_dict()
 
 
+def renewed(rank, folder):
+    """Batch norm's statistics that this process has taken anew, and those at the end."""
+    own = {}
+    renew = loop.renew_statistics
+
+    def renewing(gan, *given):
+        renew(gan, *given)
+        own.update({name: value.clone() for name, value in gan.named_buffers()})
+
+    loop.renew_statistics = renewing
+    gan = fit(folder, 4)
+    return own, gan.state_dict()
+
+
 def signalled(rank, folder, number):
     """The second process alone gets a signal in its seventh step."""
     # A shell starts what it puts in the background with Ctrl-C ignored, and so it would stay.

@@ -6,6 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.datasets import Factor, ImageSet
@@ -294,6 +295,20 @@ def test_a_reader_learns_to_read():
     assert "sweeping c moves bright" in str(report)
     assert "turn is followed best by c, circular" in str(report)
     assert set(report.data()["sweeps"]["reader"]) == {"bright", "turn", "dark"}
+
+
+def test_a_readers_weights_are_drawn_before_it_moves(monkeypatch):
+    """A GPU that starts then draws by a seed of its own."""
+    moved = []
+
+    def to(reader, device):
+        moved.append(device)
+        assert not any(isinstance(weight, UninitializedParameter) for weight in reader.parameters())
+        return reader
+
+    monkeypatch.setattr(FactorReader, "to", to)
+    fit_reader(shapes(100, 0), shapes(70, 1), steps=1)
+    assert moved == [torch.device("cpu")]
 
 
 @pytest.mark.parametrize("n", [10, 200])

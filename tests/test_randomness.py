@@ -11,17 +11,22 @@ class Machine:
     """Two GPUs as far as generators go, whose states are the seeds that they were given."""
 
     def __init__(self, started, monkeypatch):
+        self.started = started
         self.states = {0: "the first's", 1: "the second's"}
         for name, value in {
-            "is_available": lambda: True,
-            "is_initialized": lambda: started,
+            "is_available": self.touched,
+            "is_initialized": lambda: self.started,
             "device_count": lambda: 2,
             "_is_in_bad_fork": lambda: False,
+            "_lazy_call": self.touched,
             "get_rng_state": lambda device: self.states[device],
             "set_rng_state": lambda state, device: self.states.update({device: state}),
             "manual_seed_all": lambda seed: self.states.update(dict.fromkeys(self.states, seed)),
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
+
+    def touched(self, *_):
+        raise AssertionError("the driver is started by this, and a fork after it has no GPU")
 
 
 def test_draws_follow_from_the_seed_and_change_nothing():
@@ -44,7 +49,10 @@ def test_every_gpu_is_seeded_and_as_before(monkeypatch):
 
 def test_gpus_that_were_not_used_yet_are_left_alone(monkeypatch):
     machine = Machine(False, monkeypatch)
+    before = dict(machine.states)
     with seeded(3):
         assert torch.initial_seed() == 3
-        assert 3 not in machine.states.values()
-    assert 3 not in machine.states.values()
+        assert machine.states == before
+        machine.started = True
+        assert machine.states == before
+    assert machine.states == before

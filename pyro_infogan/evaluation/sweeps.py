@@ -148,8 +148,10 @@ def fit_reader(
         )
     device = torch.device(device)
     with seeded(seed):
-        reader = FactorReader(train.images.shape[1], train.factors).to(device)
-        reader(scaled(train.images[:2]).to(device))
+        reader = FactorReader(train.images.shape[1], train.factors)
+        # Weights of the lazy layer are drawn at its first pass: from the seed on the CPU.
+        reader(scaled(train.images[:2]))
+        reader.to(device)
         optimiser = torch.optim.Adam(reader.parameters(), lr=1e-3)
         for _ in range(steps):
             chosen = torch.randint(len(train), (_TRAINED,))

@@ -65,9 +65,12 @@ def train(
 
     The order of the images follows from (seed, epoch), every other draw from the seed; the caller's
     random state is left as it was. A batch that would be cut short by the end of an epoch is
-    dropped. However it ends, it leaves ``gan`` in evaluation mode. After the last step batch norm's
-    running statistics are replaced by means over 20 steps' images, by the weights as they then are
-    (Wu & Johnson 2021, section 3): running ones trail the weights, and L_I with them.
+    dropped. However it ends, it leaves ``gan`` in evaluation mode.
+
+    After the last step batch norm's running statistics are replaced by means over 20 steps' images,
+    by the weights as they then are (Wu & Johnson 2021, section 3): running ones trail the weights,
+    and L_I with them. It takes 40 passes forward of the generator and 60 of the trunk. A run that
+    is resumed with no step left keeps what it has.
 
     In the main thread SIGINT (Ctrl-C) and SIGTERM let the present step be finished and saved, and
     then raise :class:`~pyro_infogan.errors.Stopped`, a ``KeyboardInterrupt``; a second one stops at
@@ -199,12 +202,13 @@ def train(
             saving = out is not None and (done % save_every == 0 or done == steps or bool(stopped))
             if saving or done % LOG_EVERY == 0 or done == steps:
                 _stop_unless_finite(log, gan, done, run)
-            if done == steps:
-                renew_statistics(gan, images, batch_size, derived(seed, 4, group.rank))
             if done % LOG_EVERY == 0 or done == steps:
                 line = log.write(done)
                 bar.set_postfix_str(spoken(line))
                 watch.see(line)
+                if done == steps:
+                    # After the line, whose images/s are those of training.
+                    renew_statistics(gan, images, batch_size, derived(seed, 4, group.rank))
                 if listened and (error := _notified(group, callbacks, done, line, gan)):
                     # What was learned is not a callback's to lose.
                     if out is not None:

@@ -8,7 +8,6 @@ own images worse than it can. Means over several batches by one set of weights d
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from ..images import scaled
 from ..infogan import InfoGAN
@@ -19,24 +18,14 @@ __all__ = ["renew_statistics"]
 BATCHES = 20
 
 
-class _Step(nn.Module):
-    """What the networks meet in one step: images generated for either player, and real ones."""
-
-    def __init__(self, gan: InfoGAN) -> None:
-        super().__init__()
-        self.gan = gan
-
-    def forward(self, real: Tensor) -> None:
-        gan = self.gan
-        for _ in ("discriminator", "generator"):
-            gan.posteriors(gan.decode(*gan.draw(len(real))))
-        gan.posteriors(real)
-
-
+@torch.no_grad()
 def renew_statistics(gan: InfoGAN, images: Tensor, batch_size: int, seed: int) -> None:
     """Replace the running statistics of batch norm by means over 20 steps' images.
 
-    Images are as in evaluation, without the noise or distortions that an objective may ask for.
+    Of a step the trunk meets two batches of generated images, one for either player, and one of
+    real ones. Here they are without the noise or distortions that an objective may ask for, and the
+    two are drawn apart. Layers of batch norm in evaluation mode, or that none of these images
+    passes, keep what they have, and so does every other buffer.
 
     Args:
         gan: in training mode.
@@ -44,11 +33,37 @@ def renew_statistics(gan: InfoGAN, images: Tensor, batch_size: int, seed: int) -
         batch_size: of each batch, as in training.
         seed: of what is drawn; the caller's random state is left as it was.
     """
-
-    def batch() -> Tensor:
-        places = torch.randint(len(images), (batch_size,)).to(images.device)
-        return scaled(images[places].to(gan.device))
-
-    # Compiled networks would be compiled again for these few passes.
-    with seeded(seed), torch.compiler.set_stance("force_eager"):
-        update_bn((batch() for _ in range(BATCHES)), _Step(gan))
+    layers = [
+        layer
+        for layer in gan.modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        and layer.training
+        and layer.track_running_stats
+    ]
+    momenta = [layer.momentum for layer in layers]
+    # Passes in training mode may move others too, such as spectral norm's vectors.
+    kept = {name: buffer.clone() for name, buffer in gan.named_buffers()}
+    try:
+        for layer in layers:
+            layer.reset_running_stats()
+            # A mean in which each batch counts alike.
+            layer.momentum = None
+        # Compiled networks would be compiled again for these few passes.
+        with seeded(seed), torch.compiler.set_stance("force_eager"):
+            for _ in range(BATCHES):
+                places = torch.randint(len(images), (batch_size,)).to(images.device)
+                for _ in ("discriminator", "generator"):
+                    gan.posteriors(gan.decode(*gan.draw(batch_size)))
+                gan.trunk(scaled(images[places].to(gan.device)).to(gan.dtype))
+        renewed = {
+            id(buffer)
+            for layer in layers
+            if layer.num_batches_tracked
+            for buffer in layer.buffers(recurse=False)
+        }
+        kept = {name: kept[name] for name, own in gan.named_buffers() if id(own) not in renewed}
+    finally:
+        for name, buffer in kept.items():
+            gan.get_buffer(name).copy_(buffer)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
