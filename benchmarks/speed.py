@@ -34,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
 from pyro_infogan import InfoGAN, datasets, models
-from pyro_infogan.devices import fast_precision, keep_memory, usable_device
+from pyro_infogan.devices import fast_precision, keep_memory, made_by_amd, usable_device
 from pyro_infogan.images import scaled
 from pyro_infogan.inference import Step, sample_codes
 from pyro_infogan.inference.step import Drawn
@@ -338,8 +338,9 @@ def machine(device: torch.device) -> str:
     """Its kind, as far as speed depends on it: the GPU, or its instructions and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    maker = " by AMD" if made_by_amd() else ""
     units = "AMX" if torch.cpu._is_amx_tile_supported() else torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} with {units}, {torch.get_num_threads()} threads"
+    return f"{platform.machine()}{maker} with {units}, {torch.get_num_threads()} threads"
 
 
 def section(title: str, results: Mapping[str, Any]) -> list[str]:

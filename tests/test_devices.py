@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from pyro_infogan.devices import fast_precision, held
+from pyro_infogan.devices import fast_precision, held, made_by_amd
 
 BLOCKS = """
 import resource, sys
@@ -42,12 +42,29 @@ def test_large_blocks_are_kept():
     assert faults["hand back"] > 10 * faults["keep"]
 
 
-@pytest.mark.parametrize(("units", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_bfloat16_is_the_default_of_a_cpu_with_amx(units, precision, monkeypatch):
-    """AVX-512's instructions for it are no reason: products take longer by them."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
+@pytest.mark.parametrize(
+    ("amx", "instructions", "amd", "precision"),
+    [
+        (True, True, False, torch.bfloat16),
+        (False, True, False, torch.float32),
+        (False, True, True, torch.bfloat16),
+        (False, False, True, torch.float32),
+    ],
+)
+def test_bfloat16_is_the_default_of_cpus_that_are_faster_by_it(
+    amx, instructions, amd, precision, monkeypatch
+):
+    """AVX-512's instructions for it are no reason on Intel's: products take longer by them."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    told = {"sse4a": amd, "avx512_bf16": instructions}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
     assert fast_precision(torch.device("cpu")) == precision
+
+
+def test_a_torch_that_does_not_tell_the_maker_trains_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not made_by_amd()
 
 
 def test_images_beyond_a_gpus_room_stay_where_they_are(monkeypatch):

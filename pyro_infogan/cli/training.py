@@ -35,7 +35,7 @@ class Train(Command):
     out: Path | None = None
     """run folder; runs/<experiment>[-<variation>] by default"""
     precision: Literal["float32", "bfloat16"] | None = None
-    """what the networks compute in; by default bfloat16 where the device has units for it"""
+    """what the networks compute in; by default bfloat16 where the device is faster by it"""
     resume: bool = False
     """go on from the run folder's newest good checkpoint, where there is one"""
     labelled: int | None = None

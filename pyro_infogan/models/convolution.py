@@ -2,7 +2,7 @@ r"""Convolutions whose costliest parts are matrix products, for training on a CP
 
 A convolution is a matrix product once every window of the image lies in a row of a matrix
 (Chellapilla et al. 2006). oneDNN's convolutions need no such matrix, and win on large images. On
-small ones, and for the gradient of the weights in bfloat16, they run at a fraction of what the same
+small ones, and for the gradient of the weights in bfloat16, they run at a fraction of what many a
 processor gives a product of matrices: the layers here take whichever is faster of two equal forms.
 In evaluation, on other devices, for few channels and for whatever else the forms do not cover they
 are PyTorch's own.
@@ -20,12 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..devices import made_by_amd
+
 __all__ = ["Convolution", "TransposedConvolution"]
 
-# Measured on 2 cores with AMX, oneDNN 3.13: both forms of each part, on layers of the paper.
+# Measured on 2 cores with AMX and on 2 of Zen 5, oneDNN 3.13: both forms of each part, on layers of
+# the paper.
 _CHANNELS = 16
 """Fewest channels: smaller windows are copied in pieces too small to be worth it."""
-_SMALL = 16
+_SMALL = 0 if made_by_amd() else 16
 """Most windows of an image for which the matrix is faster in every part."""
 _MIDDLE = 64
 """Most windows for which it is for the gradient of bfloat16 weights."""

@@ -99,8 +99,9 @@ def train(
         objective: the terms of the game; :data:`~pyro_infogan.PLAIN_GAN` is Figure 1's
             baseline.
         rates: Adam's settings.
-        precision: what the networks compute in; by default bfloat16 on a GPU that has it and a
-            CPU with AMX, else float32. Weights, scores and losses are float32.
+        precision: what the networks compute in; by default bfloat16 where the device is faster by
+            it (a GPU that has it, a CPU with AMX, one of AMD's with AVX-512 for it), else float32.
+            Weights, scores and losses are float32.
         resume: go on from the run folder's newest good checkpoint, where there is one.
         save_every: steps between checkpoints; there is one after the last step too.
         callbacks: told of each line of metrics: see :class:`~pyro_infogan.callbacks.Callback`. What
