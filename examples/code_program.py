@@ -15,14 +15,13 @@ from torch import nn
 
 from pyro_infogan import Experiment, datasets
 
-# How far each category leans on average: one value a category.
-LEANING = torch.linspace(-1.0, 1.0, 10)
-
 
 def leaning_digits() -> None:
     """A category, and a slant that depends on it."""
+    # How far each category leans on average: one value a category.
+    leaning = torch.linspace(-1.0, 1.0, 10)
     digit = pyro.sample("digit", dist.Categorical(torch.ones(10)))
-    pyro.sample("slant", dist.Normal(LEANING[digit], 0.5))
+    pyro.sample("slant", dist.Normal(leaning[digit], 0.5))
 
 
 class UnequalDigits(nn.Module):

@@ -38,7 +38,7 @@ def usable_device(device: str | torch.device | None) -> torch.device:
 
 
 def made_by_amd() -> bool:
-    """Whether the CPU is one of AMD's, as torch tells from 2.11 on; SSE4a is theirs alone.
+    """Whether the CPU is one of AMD's, by its SSE4a, as torch tells from 2.11 on.
 
     On these MKL, which takes PyTorch's products of float32 matrices, does not use AVX-512.
     """

@@ -404,7 +404,8 @@ class _Line:
             start = start.clamp(low + margin, high - margin)
         elif isinstance(base, type(constraints.real)):
             # In the prior's units, so that one learning rate serves all codes.
-            self.to_support = transforms.AffineTransform(*unit(prior))
+            centre, scale = (each.to(start.device) for each in unit(prior))
+            self.to_support = transforms.AffineTransform(centre, scale)
         self.start = self.to_support.inv(start)
 
     def fitted(self, name: str) -> Distribution:

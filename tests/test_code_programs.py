@@ -97,6 +97,27 @@ def test_a_program_of_independent_codes_is_its_dictionary():
         torch.testing.assert_close(one.encode(values)[name], other.encode(values)[name])
 
 
+def test_what_a_program_makes_is_made_where_the_networks_are():
+    def program():
+        centres = torch.linspace(-1.0, 1.0, 3)
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("slant", dist.Normal(centres[digit], 0.5))
+        pyro.sample("width", dist.Uniform(-1.0, 1.0))
+
+    prior = CodePrior(program)
+    assert not prior.state_dict()
+    prior.to("meta")
+    # Without values nothing can be validated.
+    with torch.no_grad(), pyro.validation_enabled(False):
+        values = prior.draw(5)
+        with pyro.plate("images", 5):
+            sampled = prior()
+        scores = prior.log_prob(values)
+        encoded = prior.encode(values)
+    for every in (values, sampled, scores, encoded):
+        assert {value.device.type for value in every.values()} == {"meta"}
+
+
 def test_entropy_is_that_of_the_chain_rule():
     prior = CodePrior(dependent)
     entropy = prior.entropy()

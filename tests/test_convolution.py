@@ -67,7 +67,8 @@ def test_bfloat16_errs_by_its_rounding(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [Convolution, TransposedConvolution])
-def test_frozen_weights_get_no_gradient_and_pass_one_on(kind):
+def test_frozen_weights_get_no_gradient_and_pass_one_on(kind, monkeypatch):
+    monkeypatch.setattr(convolution, "_SMALL", 10**6)
     layer = kind(16, 16, 4, 2, 1)
     layer.requires_grad_(False)
     images = torch.randn(2, 16, 8, 8, requires_grad=True)
@@ -76,7 +77,8 @@ def test_frozen_weights_get_no_gradient_and_pass_one_on(kind):
     assert all(weight.grad is None for weight in layer.parameters())
 
 
-def test_weights_are_those_of_pytorchs_layers():
+def test_weights_are_those_of_pytorchs_layers(monkeypatch):
+    monkeypatch.setattr(convolution, "_SMALL", 10**6)
     ours, theirs = Convolution(16, 32, 4, 2, 1), nn.Conv2d(16, 32, 4, 2, 1)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 16, 8, 8)
@@ -102,7 +104,8 @@ def test_what_has_no_matrix_is_pytorchs_in_training_too(layer, shape, monkeypatc
     torch.testing.assert_close(layer.train()(images), layer.eval()(images))
 
 
-def test_autocast_leaves_float64_alone():
+def test_autocast_leaves_float64_alone(monkeypatch):
+    monkeypatch.setattr(convolution, "_SMALL", 10**6)
     layer = Convolution(16, 16, 3).double()
     with torch.autocast("cpu", torch.bfloat16):
         assert layer.train()(torch.randn(2, 16, 8, 8).double()).dtype == torch.float64

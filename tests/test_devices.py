@@ -62,9 +62,12 @@ def test_bfloat16_is_the_default_of_cpus_that_are_faster_by_it(
     assert fast_precision(torch.device("cpu")) == precision
 
 
-def test_a_torch_that_does_not_tell_the_maker_trains_in_float32(monkeypatch):
+def test_a_torch_that_does_not_tell_the_maker_is_not_taken_for_amds(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert not made_by_amd()
+    assert fast_precision(torch.device("cpu")) == torch.float32
 
 
 def test_images_beyond_a_gpus_room_stay_where_they_are(monkeypatch):

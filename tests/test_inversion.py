@@ -335,10 +335,16 @@ def test_weights_are_those_of_the_direct_route(posed, batch, monkeypatch):
         torch.testing.assert_close(found.log_weights[draw], direct, atol=1e-3, rtol=1e-4)
 
 
-def test_draws_outside_the_prior_weigh_nothing(images):
-    gan = InfoGAN({"slant": dist.Uniform(-1.0, 1.0)}, SHAPE, noise=2)
+@pytest.mark.parametrize(
+    "prior",
+    # Expanded, a distribution keeps the setting of torch's validation of that time.
+    [dist.Uniform(-1.0, 1.0), dist.Uniform(-1.0, 1.0).expand([2]).to_event(1)],
+    ids=["number", "vector"],
+)
+def test_draws_outside_the_prior_weigh_nothing(prior, images):
+    gan = InfoGAN({"slant": prior}, SHAPE, noise=2)
     found = importance(gan, images, 0.3, draws=100)
-    outside = found.codes["slant"].abs() > 1
+    outside = (found.codes["slant"].abs() > 1).reshape(100, len(images), -1).any(-1)
     assert 0 < outside.float().mean() < 1
     assert (found.weights[outside] == 0).all()
     assert found.posterior["slant"].abs().max() <= 1

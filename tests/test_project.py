@@ -31,7 +31,7 @@ ALLOWED = {
     "inference": LEAVES | {"codes"},
     "datasets": LEAVES | {"devices", "images"},
     # Experiment files declare with codes, objectives and data.
-    "models": LEAVES | {"codes", "inference", "datasets"},
+    "models": LEAVES | {"codes", "devices", "inference", "datasets"},
     "infogan": CORE | {"runs", "inference", "models"},
     "traversal": CORE | {"infogan"},
     "animation": CORE | {"runs", "infogan", "traversal"},

@@ -11,6 +11,7 @@ from pyro_infogan import InfoGAN
 from pyro_infogan.images import scaled
 from pyro_infogan.models.networks import FromImage, Pair, ToImage
 from pyro_infogan.randomness import seeded
+from pyro_infogan.runs import Run
 from pyro_infogan.training import loop, statistics
 from tests.conftest import small_codes
 from tests.killed import Codes, tiny
@@ -141,7 +142,8 @@ def peculiar(image_shape, inputs):
     frozen = Frozen(8)
     nn.init.constant_(frozen.running_mean, 0.3)
     trunk = nn.Sequential(
-        FromImage(), spectral_norm(nn.Linear(pixels, 8)), nn.BatchNorm1d(8), Counting(), frozen
+        *(FromImage(), spectral_norm(nn.Linear(pixels, 8)), nn.BatchNorm1d(8), Counting()),
+        *(frozen, nn.BatchNorm1d(8), nn.BatchNorm1d(8, momentum=0.0)),
     )
     trunk[2].aside = nn.BatchNorm1d(5)
     nn.init.constant_(trunk[2].aside.running_var, 0.7)
@@ -159,8 +161,44 @@ def test_buffers_that_are_not_renewed_are_left_alone(images):
     statistics.renew_statistics(gan, images, BATCH, seed=0)
     changed = {name for name, value in gan.named_buffers() if not torch.equal(value, before[name])}
     assert changed == {
-        f"trunk.2.{n}" for n in ("running_mean", "running_var", "num_batches_tracked")
+        f"trunk.{place}.{name}"
+        for place in (2, 5)
+        for name in ("running_mean", "running_var", "num_batches_tracked")
     }
+    # What comes out of the frozen layer is its own, all the time.
+    torch.testing.assert_close(gan.trunk[5].running_mean, torch.full((8,), -0.3))
+
+
+class Growing(nn.Module):
+    """Keeps all features that it has met, in a buffer of another size after each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(0, 8), persistent=False)
+        self.never = nn.LazyBatchNorm1d(affine=False)
+
+    def forward(self, features):
+        self.bank = torch.cat([self.bank, features.detach()])
+        return features
+
+
+def test_buffers_that_grow_or_are_not_there_yet(images):
+    gan = declared().train()
+    gan.trunk.append(Growing())
+    statistics.renew_statistics(gan, images, BATCH, seed=0)
+    assert gan.trunk[-1].bank.shape == (0, 8)
+
+
+def test_double_precision(images):
+    statistics.renew_statistics(declared().double().train(), images, BATCH, seed=0)
+
+
+@pytest.mark.parametrize(("labels", "passes"), [(True, 60), (False, 40)])
+def test_q_reads_real_images_where_it_does_in_training(labels, passes, images):
+    gan = build()
+    told = {"labels": {"digit": torch.arange(len(images)) % 2}} if labels else {}
+    fit(gan, images, **told)
+    assert {int(layer.num_batches_tracked) for layer in norms(gan.posterior)} == {passes}
 
 
 def test_a_run_goes_on_as_if_they_had_not_been_renewed(images, tmp_path):
@@ -175,6 +213,7 @@ def test_a_run_goes_on_as_if_they_had_not_been_renewed(images, tmp_path):
 def test_what_is_interrupted_changes_nothing(images):
     gan = declared().train()
     before = {name: value.clone() for name, value in gan.named_buffers()}
+    momenta = [layer.momentum for layer in norms(gan)]
     draw, calls = gan.draw, []
 
     def drawing(n):
@@ -187,7 +226,17 @@ def test_what_is_interrupted_changes_nothing(images):
     with pytest.raises(KeyboardInterrupt):
         statistics.renew_statistics(gan, images, BATCH, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in gan.named_buffers())
-    assert {layer.momentum for layer in norms(gan)} == {0.1}
+    assert [layer.momentum for layer in norms(gan)] == momenta
+
+
+def test_what_was_learned_is_not_lost_with_them(images, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "renew_statistics", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), images, out=tmp_path)
+    assert [step for step, _ in Run(tmp_path).checkpoints()] == [5]
 
 
 def test_images_per_second_are_those_of_training(images, monkeypatch):

@@ -69,9 +69,11 @@ def test_compiled_networks_train_alike(images, tmp_path):
 
     compiled.generator.compile(backend=backend)
     compiled.trunk.compile(backend=backend)
-    (expected,) = fit(plain, images)
+    # In bfloat16 the compiler rounds at other places.
+    precision = torch.float32
+    (expected,) = fit(plain, images, precision=precision)
     assert not graphs
-    (found,) = fit(compiled, images, out=tmp_path)
+    (found,) = fit(compiled, images, out=tmp_path, precision=precision)
     assert len(graphs) >= 2
     del expected["images_per_s"], found["images_per_s"]
     assert found == pytest.approx(expected, rel=1e-4)

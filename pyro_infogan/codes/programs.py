@@ -4,6 +4,7 @@ import copy
 import keyword
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, cast
 
 import pyro
@@ -66,6 +67,9 @@ def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | No
     if isinstance(value, Distribution | Transform | constraints.Constraint):
         moved = seen[id(value)] = copy.copy(value)
         vars(moved).update({name: mapped(item, fn, seen) for name, item in vars(value).items()})
+        if vars(moved).get("_validate_args"):
+            # expand() keeps the setting of its time; a copy goes by the one of its use.
+            del vars(moved)["_validate_args"]
         return moved
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
         return type(value)(mapped(item, fn, seen) for item in value)
@@ -292,9 +296,13 @@ class Dependent(nn.Module):
             Pyro's parameter store, or draws several values an image.
     """
 
+    _place: Tensor
+
     def __init__(self, program: Callable[[], Any]) -> None:
         super().__init__()
         self.program = program
+        # Where the program is to run: it may have no tensor that would tell.
+        self.register_buffer("_place", torch.empty(0), persistent=False)
         with seeded(0), torch.no_grad():
             try:
                 with _Numbers():
@@ -338,6 +346,11 @@ class Dependent(nn.Module):
         self.sites = {name: mapped(prior, fn) for name, prior in self.sites.items()}
         return self
 
+    def _on_its_device(self) -> AbstractContextManager[object]:
+        """Inside, tensors that the program makes are made on the device of the networks."""
+        # On the CPU they are anyhow, and each operation would take a little longer.
+        return nullcontext() if self._place.device.type == "cpu" else self._place.device
+
     def _run(
         self, n: int | None, values: Mapping[str, Tensor] | None = None
     ) -> dict[str, dict[str, Any]]:
@@ -345,7 +358,7 @@ class Dependent(nn.Module):
         program = self.program if values is None else poutine.condition(self.program, dict(values))
         if n is None:
             return self._checked_sites(traced(program))
-        with pyro.plate(PLATE, n):
+        with self._on_its_device(), pyro.plate(PLATE, n):
             return self._checked_sites(traced(program), conditioned=values is not None)
 
     def _checked_sites(
@@ -378,7 +391,8 @@ class Dependent(nn.Module):
 
     def forward(self) -> dict[str, Tensor]:
         """Sample every code's site, in the plates around the call."""
-        return {name: site["value"] for name, site in traced(self.program).items()}
+        with self._on_its_device():
+            return {name: site["value"] for name, site in traced(self.program).items()}
 
     def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``n`` draws of each code; gradients reach the parameters of reparameterised ones.

@@ -67,8 +67,8 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         images: (n, C, H, W), uint8 or floats in [0, 1]; in memory, or mapped from a file.
-        labels: (n,), whole numbers, −1 for an image without one; kept as int64. By default none
-            has one.
+        labels: (n,), whole numbers, −1 for an image without one; kept as int64 on the CPU. By
+            default none has one.
         factors: what else is known of each image, by name.
         names: where each image comes from, such as its path in a folder; empty where they have no
             names.
@@ -103,7 +103,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
                     f"{name} of the images", got=length, expected=n, fix="Give one for each image."
                 )
         # Bytes would index as a mask.
-        object.__setattr__(self, "labels", labels.to(torch.int64))
+        object.__setattr__(self, "labels", labels.to("cpu", torch.int64))
 
     def __len__(self) -> int:
         return len(self.images)

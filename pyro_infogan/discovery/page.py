@@ -158,7 +158,7 @@ def _followed(name: str, each: Mapping[str, Agreement]) -> str:
 
 def _thumbnail(image: Tensor) -> str:
     """An image (C, H, W): three channels in colour, of any others the first, in grey."""
-    levels = (scaled(image) * 255).round().byte().numpy()
+    levels = (scaled(image) * 255).round().byte().cpu().numpy()
     whole = levels.transpose(1, 2, 0) if len(levels) == 3 else levels[0]
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(whole)).save(file, format="PNG", optimize=True)

@@ -213,8 +213,8 @@ def untrained_trunk(gan: InfoGAN, seed: int = 0) -> nn.Module:
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Raw pixels as features, (n, C · H · W), floats in [0, 1]."""
-    return scaled(images).flatten(1)
+    """Raw pixels as features on the CPU, (n, C · H · W), floats in [0, 1]."""
+    return scaled(images.cpu()).flatten(1)
 
 
 def cluster_features(

@@ -150,7 +150,7 @@ def fit_reader(
     with seeded(seed):
         reader = FactorReader(train.images.shape[1], train.factors)
         # Weights of the lazy layer are drawn at its first pass: from the seed on the CPU.
-        reader(scaled(train.images[:2]))
+        reader(scaled(train.images[:2].cpu()))
         reader.to(device)
         optimiser = torch.optim.Adam(reader.parameters(), lr=1e-3)
         for _ in range(steps):

@@ -209,7 +209,16 @@ def train(
                 watch.see(line)
                 if done == steps:
                     # After the line, whose images/s are those of training.
-                    renew_statistics(gan, images, batch_size, derived(seed, 4, group.rank))
+                    reads = bool(observed) or bool(step.players["prior"] and objective.prior.wake)
+                    own = derived(seed, 4, group.rank)
+                    try:
+                        renew_statistics(gan, images, batch_size, own, reads)
+                    except BaseException:
+                        # What was learned is not lost with them. Of several processes the others
+                        # may be about to do something else.
+                        if out is not None and group.size == 1:
+                            save(run, gan, step, log, done)
+                        raise
                 if listened and (error := _notified(group, callbacks, done, line, gan)):
                     # What was learned is not a callback's to lose.
                     if out is not None:

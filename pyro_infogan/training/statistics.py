@@ -8,6 +8,7 @@ own images worse than it can. Means over several batches by one set of weights d
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..images import scaled
 from ..infogan import InfoGAN
@@ -19,19 +20,23 @@ BATCHES = 20
 
 
 @torch.no_grad()
-def renew_statistics(gan: InfoGAN, images: Tensor, batch_size: int, seed: int) -> None:
+def renew_statistics(
+    gan: InfoGAN, images: Tensor, batch_size: int, seed: int, q_meets_real: bool = False
+) -> None:
     """Replace the running statistics of batch norm by means over 20 steps' images.
 
     Of a step the trunk meets two batches of generated images, one for either player, and one of
     real ones. Here they are without the noise or distortions that an objective may ask for, and the
-    two are drawn apart. Layers of batch norm in evaluation mode, or that none of these images
-    passes, keep what they have, and so does every other buffer.
+    two are drawn apart. Layers of batch norm that are in evaluation mode, that have a momentum of
+    0, or that none of these images passes, keep what they have, and so does every other buffer.
 
     Args:
         gan: in training mode.
         images: real ones (n, C, H, W) to draw batches from, uint8 or floats in [0, 1].
         batch_size: of each batch, as in training.
         seed: of what is drawn; the caller's random state is left as it was.
+        q_meets_real: whether Q reads real images in training, as it does those with labels, and all
+            of them for a prior that learns by its wake term.
     """
     layers = [
         layer
@@ -39,10 +44,19 @@ def renew_statistics(gan: InfoGAN, images: Tensor, batch_size: int, seed: int) -
         if isinstance(layer, nn.modules.batchnorm._BatchNorm)
         and layer.training
         and layer.track_running_stats
+        and layer.num_batches_tracked is not None
+        and layer.running_mean is not None
+        and not is_lazy(layer.running_mean)
+        and layer.momentum != 0
     ]
     momenta = [layer.momentum for layer in layers]
     # Passes in training mode may move others too, such as spectral norm's vectors.
-    kept = {name: buffer.clone() for name, buffer in gan.named_buffers()}
+    kept = [
+        (owner, name, buffer, buffer.clone())
+        for owner in gan.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+        if not is_lazy(buffer)
+    ]
     try:
         for layer in layers:
             layer.reset_running_stats()
@@ -54,16 +68,14 @@ def renew_statistics(gan: InfoGAN, images: Tensor, batch_size: int, seed: int) -
                 places = torch.randint(len(images), (batch_size,)).to(images.device)
                 for _ in ("discriminator", "generator"):
                     gan.posteriors(gan.decode(*gan.draw(batch_size)))
-                gan.trunk(scaled(images[places].to(gan.device)).to(gan.dtype))
-        renewed = {
-            id(buffer)
-            for layer in layers
-            if layer.num_batches_tracked
-            for buffer in layer.buffers(recurse=False)
-        }
-        kept = {name: kept[name] for name, own in gan.named_buffers() if id(own) not in renewed}
+                features = gan.trunk(scaled(images[places].to(gan.device)).to(gan.dtype))
+                if q_meets_real:
+                    gan.posterior(features)
+        renewed = {layer for layer in layers if layer.num_batches_tracked}
+        kept = [each for each in kept if each[0] not in renewed]
     finally:
-        for name, buffer in kept.items():
-            gan.get_buffer(name).copy_(buffer)
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+        for owner, name, buffer, before in kept:
+            # The buffer itself, in whose place a module may have put another.
+            setattr(owner, name, buffer.copy_(before))
