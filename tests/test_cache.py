@@ -117,6 +117,24 @@ def test_many_that_begin_at_once_all_have_it(place):
         shutil.rmtree(place)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="locks folders")
+def test_a_folder_begun_again_while_it_is_swept_is_left_alone(place, monkeypatch):
+    """Of three: the first looks at a folder, the second sweeps it, its owner begins it again."""
+    left = place.with_name(f"{place.name}.1-2")
+    left.mkdir(parents=True)
+    lock = cache.fcntl.flock
+
+    def overtaken(folder, kind):
+        left.rmdir()
+        left.mkdir()
+        (left / "values.npy").touch()
+        lock(folder, kind)
+
+    monkeypatch.setattr(cache.fcntl, "flock", overtaken)
+    cache._sweep(place)
+    assert [path.name for path in left.iterdir()] == ["values.npy"]
+
+
 def test_what_is_changed_stays_in_memory(place):
     images = torch.from_numpy(cached(place, KEY, Counted())["images"])
     images.fill_(7)

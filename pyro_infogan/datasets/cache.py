@@ -264,6 +264,9 @@ def _locked(folder: Path, *, exclusive: bool, wait: bool = True) -> Iterator[boo
     """Hold a folder, alone or with others that do not write; whether it is held.
 
     The kernel lets go of what a dead process held. Where there are no locks nothing is held.
+
+    Raises:
+        FileNotFoundError: where there is no folder, or no longer.
     """
     if sys.platform == "win32":
         yield False
@@ -278,9 +281,11 @@ def _locked(folder: Path, *, exclusive: bool, wait: bool = True) -> Iterator[boo
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
             fcntl.flock(place, kind if wait else kind | fcntl.LOCK_NB)
         except OSError:
-            yield False
+            held = False
         else:
-            yield True
+            # Another process may have removed it since, and a third begun one of the same name.
+            held = os.path.samestat(os.fstat(place), os.stat(folder))
+        yield held
     finally:
         os.close(place)
 
