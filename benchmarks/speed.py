@@ -52,8 +52,8 @@ _SETTLE = 0.3
 class WithoutCodes(Step):
     """A GAN alone: Q is never asked."""
 
-    def _bound(self, codes, generated, features, attached, skip=()):
-        return features.new_zeros(len(features), dtype=torch.float32), {}
+    def _bound(self, codes, seen, attached, skip=()):
+        return seen.plain.new_zeros(len(seen.plain), dtype=torch.float32), {}
 
 
 class Traced(Step):
@@ -67,8 +67,8 @@ class Traced(Step):
         codes = {name: trace.nodes[name]["value"] for name in self.gan.prior.sites}
         return Drawn(codes, trace.nodes["_RETURN"]["value"])
 
-    def _bound(self, codes, generated, features, attached, skip=()):
-        gan = self.gan
+    def _bound(self, codes, seen, attached, skip=()):
+        gan, features = self.gan, seen.plain
         posterior = gan.posterior(features if attached else features.detach())
 
         def guide() -> None:

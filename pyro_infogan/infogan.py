@@ -8,7 +8,7 @@ as a program that explains given images.
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
@@ -385,6 +385,15 @@ class InfoGAN(nn.Module):
         inputs = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
         images = generator(inputs.reshape(-1, inputs.shape[-1]).to(self.dtype)).float()
         return images.unflatten(0, batch)
+
+    def features(self, *batches: Tensor) -> Sequence[Tensor]:
+        """What the trunk makes of several batches of images, (n, C, H, W) each.
+
+        In training each is normalised by statistics of its own.
+        """
+        if isinstance(self.trunk, nets.Trunk) and len(batches) > 1:
+            return self.trunk(*batches)
+        return [self.trunk(images) for images in batches]
 
     def posteriors(self, images: Tensor) -> dict[Key, Distribution]:
         """Q(c | x) of each code, with the batch shape of ``images`` (*, C, H, W)."""

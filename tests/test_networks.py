@@ -1,3 +1,7 @@
+import copy
+from dataclasses import replace
+from functools import partial
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -130,6 +134,61 @@ def test_for_shape_takes_the_papers_where_they_fit():
 def test_images_that_do_not_fit_are_refused(make, shape):
     with pytest.raises(DeclarationError, match="image_shape"):
         make(shape, 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (nets.paper_mnist, (1, 28, 28)),
+        *((make, TABLES[make][0]) for make in TABLES),
+        (nets.dcgan, (3, 19, 16)),
+    ],
+)
+def test_batches_that_pass_the_trunk_at_once_pass_it_apart(make, shape):
+    """Features, gradients and running statistics are those of a pass for each, in their order."""
+    torch.manual_seed(0)
+    pair = make(shape, 5)
+    pair.initialise(pair.trunk)
+    at_once = pair.trunk.double()
+    apart = nn.Sequential(*copy.deepcopy(list(at_once)))
+    # Far apart, so that statistics of all together would be others.
+    batches = [
+        scale * torch.rand(n, *shape, dtype=torch.float64) for n, scale in ((4, 1.0), (3, 0.1))
+    ]
+    weights = [torch.randn(len(batch), pair.features, dtype=torch.float64) for batch in batches]
+    results = []
+    for trunk, features in (
+        (at_once, at_once(*batches)),
+        (apart, [apart(batch) for batch in batches]),
+    ):
+        loss = sum((w * f).sum() for w, f in zip(weights, features, strict=True))
+        gradients = torch.autograd.grad(loss, list(trunk.parameters()))
+        results.append([*features, *gradients, *trunk.buffers()])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_a_trunk_of_any_kind_gives_the_features_of_each_batch():
+    def networks(image_shape, inputs, kind):
+        pair = nets.for_shape(image_shape, inputs)
+        return replace(pair, trunk=kind(*pair.trunk))
+
+    batches = torch.rand(2, 1, 8, 8), 0.1 * torch.rand(3, 1, 8, 8)
+    found = []
+    for kind in (nets.Trunk, nn.Sequential):
+        torch.manual_seed(0)
+        gan = InfoGAN(
+            {"c": dist.Uniform(-1.0, 1.0)}, (1, 8, 8), networks=partial(networks, kind=kind)
+        )
+        found.append(gan.train().features(*batches))
+    assert [len(features) for features in found[0]] == [2, 3]
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_norm_that_a_trunk_cannot_see_is_refused():
+    with pytest.raises(DeclarationError, match="BatchNorm1d inside layer 1"):
+        nets.Trunk(nn.Flatten(), nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8)))
 
 
 def test_dense_and_image_layers_undo_each_other():

@@ -20,6 +20,9 @@ the ones that the generator is then judged by, as in DCGAN's code, which spares 
 passes. The discriminator and Q have taken one step on these very images, which the generator's
 gradient does not feel where it draws images of its own (``Objective(redraw=True)``).
 
+Whatever images an update asks the trunk about pass it at once where it can tell batches apart
+(:class:`~pyro_infogan.models.networks.Trunk`): batch norm takes the statistics of each by itself.
+
 Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
 formed.
 """
@@ -70,6 +73,10 @@ class Game(Protocol):
 
     def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         """Images of noise and codes."""
+        ...
+
+    def features(self, *batches: Tensor) -> Sequence[Tensor]:
+        """What the trunk makes of batches of images, each by its own statistics."""
         ...
 
 
@@ -240,6 +247,18 @@ class Drawn(NamedTuple):
     images: Tensor
 
 
+class Seen(NamedTuple):
+    """What the trunk makes of images.
+
+    Attributes:
+        plain: features (n, F) of the images as they are.
+        distorted: those of the images distorted, where a code that is scored must survive it.
+    """
+
+    plain: Tensor
+    distorted: Tensor | None = None
+
+
 def _as_they_are(weights: Sequence[nn.Parameter]) -> None:
     """A process by itself averages nothing."""
 
@@ -375,13 +394,14 @@ class Step:
         gan = self.gan
         codes = {name: value.detach() for name, value in drawn.codes.items()}
         generated = drawn.images.detach()
+        labels = labels or {}
+        scored = [key for key in gan.posterior.scored if key not in self.guided]
         with self._autocast(real.device):
-            # Apart, since each pass takes its own batch statistics.
-            features, real_features = self._features(generated), self._features(real)
-            logits, real_logits = gan.discriminator(features), gan.discriminator(real_features)
+            seen, seen_real = self._see((generated, scored), (real, labels))
+            logits, real_logits = gan.discriminator(seen.plain), gan.discriminator(seen_real.plain)
             attached = self.objective.info_updates_trunk
-            bound, info = self._bound(codes, generated, features, attached, skip=self.guided)
-            score, told = self._told(labels or {}, real, real_features, attached)
+            bound, info = self._bound(codes, seen, attached, skip=self.guided)
+            score, told = self._told(labels, seen_real, attached)
         loss = discriminator_loss(real_logits, logits)
         cost = loss - bound.mean() - score
         self._descend("discriminator", (cost, self.players["discriminator"]))
@@ -400,13 +420,13 @@ class Step:
         """
         gan, terms = self.gan, self.objective.prior
         codes, generated = drawn
+        scored = gan.posterior.scored if self.objective.info_updates_generator else ()
         with self._autocast(generated.device):
-            features = self._features(generated)
-            logits = gan.discriminator(features)
-            loss = generator_loss(logits)
+            (seen,) = self._see((generated, scored))
+            loss = generator_loss(gan.discriminator(seen.plain))
             bound = torch.zeros_like(loss)
-            if self.objective.info_updates_generator:
-                bound = self._bound(codes, generated, features, attached=True)[0]
+            if scored:
+                bound = self._bound(codes, seen, attached=True)[0]
         told = {"loss_g": loss.detach().mean()}
         routes = [((loss - bound).mean(), self.players["generator"])]
         if self.players["prior"]:
@@ -428,7 +448,8 @@ class Step:
             return
         if wake:
             with torch.no_grad(), self._autocast(real.device):
-                codes = sample_codes(gan.prior, gan.posterior(self._features(real)))
+                ((features, _),) = self._see((real, ()))
+                codes = sample_codes(gan.prior, gan.posterior(features))
             log_p = gan.prior.log_prob(codes)
             learned = torch.stack([value for value in log_p.values() if value.requires_grad])
             (-wake * learned.sum(0).mean()).backward(inputs=self.players["prior"])
@@ -464,14 +485,13 @@ class Step:
     def _bound(
         self,
         codes: dict[str, Tensor],
-        generated: Tensor,
-        features: Tensor,
+        seen: Seen,
         attached: bool,
         skip: Collection[str] = (),
     ) -> tuple[Tensor, dict[Key, Tensor]]:
         """Σ λ L_I of each image (n,) with the invariance mixed in, and each code's own mean.
 
-        Codes to ``skip`` are not in the sum, and not looked for in distorted images.
+        Codes to ``skip`` are not in the sum.
         """
         gan = self.gan
 
@@ -480,15 +500,15 @@ class Step:
             with self._float32(features):
                 return scores(gan.prior, posterior, codes)
 
-        info = score(features)
+        info = score(seen.plain)
         kept = {key: value for key, value in info.items() if key not in skip}
-        steered = self._steered(kept, generated, score)
+        steered = self._steered(kept, seen, score)
         weighted = [self.weights[key] * value for key, value in steered.items()]
-        total = torch.stack(weighted).sum(0) if weighted else features.new_zeros(len(features))
+        total = torch.stack(weighted).sum(0) if weighted else seen.plain.new_zeros(len(seen.plain))
         return total, {key: value.detach().mean() for key, value in info.items()}
 
     def _told(
-        self, labels: Mapping[str, Labels], real: Tensor, features: Tensor, attached: bool
+        self, labels: Mapping[str, Labels], seen: Seen, attached: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """λ2 Σ log q(y | x), the mean over labelled images, with the invariance mixed in.
 
@@ -505,35 +525,48 @@ class Step:
             known = labels[name].known
             return (of[name] * known).sum() / known.sum()
 
-        plain = score(features) if labels else {}
-        steered = self._steered(plain, real, score)
-        total = sum((mean(steered, name) for name in labels), features.new_zeros(()))
+        plain = score(seen.plain) if labels else {}
+        steered = self._steered(plain, seen, score)
+        total = sum((mean(steered, name) for name in labels), seen.plain.new_zeros(()))
         told = {name: mean(plain, name).detach() + self.entropies[name] for name in labels}
         return self.objective.guidance.weight * total, told
 
     def _steered(
         self,
-        plain: dict[Key, Tensor],
-        images: Tensor,
+        plain: Mapping[Key, Tensor],
+        seen: Seen,
         score: Callable[[Tensor], Mapping[Key, Tensor]],
-    ) -> dict[Key, Tensor]:
+    ) -> Mapping[Key, Tensor]:
         """Scores with those of distorted images mixed in, where a code must be invariant."""
-        invariance = self.objective.invariance
-        steered = dict(plain)
-        chosen = [key for key in plain if invariance and key in invariance.codes]
-        if invariance and chosen:
-            with self._float32(images):
-                distorted = invariance.distort(images)
-            values = score(self._features(distorted))
-            steered |= {
-                key: torch.lerp(plain[key], values[key], invariance.share) for key in chosen
-            }
-        return steered
+        invariance, distorted = self.objective.invariance, seen.distorted
+        if not invariance or distorted is None:
+            return plain
+        values = score(distorted)
+        return {
+            key: torch.lerp(value, values[key], invariance.share)
+            if key in invariance.codes
+            else value
+            for key, value in plain.items()
+        }
 
-    def _features(self, images: Tensor) -> Tensor:
-        """What the trunk sees of images, with the objective's noise on them."""
-        noise = self.objective.instance_noise
-        return self.gan.trunk(images + noise * torch.randn_like(images) if noise else images)
+    def _see(self, *asked: tuple[Tensor, Collection[Key]]) -> list[Seen]:
+        """What the trunk makes of batches of images, each with what is to be scored on it.
+
+        All pass it at once, distorted ones too, and each by its own batch statistics.
+        """
+        invariance, noise = self.objective.invariance, self.objective.instance_noise
+        batches = [images for images, _ in asked]
+        views = []
+        for place, (images, keys) in enumerate(asked):
+            views.append([place])
+            if invariance and any(key in invariance.codes for key in keys):
+                views[-1].append(len(batches))
+                with self._float32(images):
+                    batches.append(invariance.distort(images))
+        if noise:
+            batches = [images + noise * torch.randn_like(images) for images in batches]
+        features = self.gan.features(*batches)
+        return [Seen(*(features[place] for place in places)) for places in views]
 
     def _float32(self, like: Tensor) -> torch.autocast:
         """Densities need it, and a map's coordinates in bfloat16 are off by pixels."""

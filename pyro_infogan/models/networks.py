@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import DeclarationError
 from .convolution import Convolution, TransposedConvolution
@@ -19,6 +20,7 @@ from .convolution import Convolution, TransposedConvolution
 __all__ = [
     "Networks",
     "Pair",
+    "Trunk",
     "dcgan",
     "for_shape",
     "initialise",
@@ -81,6 +83,53 @@ class FromImage(nn.Module):
         return images.permute(0, 2, 3, 1).flatten(1)
 
 
+class Trunk(nn.Sequential):
+    """A trunk that several batches pass at once: layers of which batch norm alone mixes images.
+
+    Batch norm takes the statistics of each batch apart, all other layers see one large one. It
+    makes the same features and gradients as a pass for each, of fewer and larger products, and of
+    each weight one gradient rather than several to be summed.
+
+    Args:
+        layers: one after the other. A layer that looks at several images and is no batch norm has
+            no place here.
+
+    Raises:
+        DeclarationError: for a batch norm inside another layer, where it could not be told.
+
+    Example:
+        >>> trunk = Trunk(nn.Flatten(), nn.BatchNorm1d(64))
+        >>> one, other = trunk(torch.rand(5, 1, 8, 8), torch.rand(3, 1, 8, 8))
+        >>> one.shape, other.shape
+        (torch.Size([5, 64]), torch.Size([3, 64]))
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        for name, module in self.named_modules():
+            if isinstance(module, _BatchNorm) and "." in name:
+                raise DeclarationError(
+                    "networks.Trunk",
+                    got=f"{type(module).__name__} inside layer {name.split('.')[0]}",
+                    expected="batch norm among the layers themselves",
+                    fix="Use nn.Sequential, which passes batches one by one.",
+                )
+
+    def forward(self, input: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:  # noqa: A002
+        """Features (n, F) of images (n, C, H, W); of several batches, a tuple of theirs."""
+        if not more:
+            return super().forward(input)
+        batches = (input, *more)
+        sizes = [len(batch) for batch in batches]
+        images = torch.cat(batches)
+        for layer in self:
+            if isinstance(layer, _BatchNorm):
+                images = torch.cat([layer(part) for part in images.split(sizes)])
+            else:
+                images = layer(images)
+        return images.split(sizes)
+
+
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:
     # Batch norm has a bias of its own.
     return [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), activation]
@@ -130,7 +179,7 @@ def _two_levels(side: int, inputs: int, hidden: int) -> Pair:
         TransposedConvolution(64, 1, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
-    trunk = nn.Sequential(
+    trunk = Trunk(
         Convolution(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
@@ -181,7 +230,7 @@ def paper_colour(image_shape: ImageShape, inputs: int) -> Pair:
         TransposedConvolution(64, 3, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
-    trunk = nn.Sequential(
+    trunk = Trunk(
         Convolution(3, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
@@ -212,7 +261,7 @@ def paper_chairs(image_shape: ImageShape, inputs: int) -> Pair:
         TransposedConvolution(64, 1, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
-    trunk = nn.Sequential(
+    trunk = Trunk(
         Convolution(1, 64, 4, stride=2, padding=1),
         nn.LeakyReLU(LEAK),
         *_down(64, 128),
@@ -282,7 +331,7 @@ def dcgan(image_shape: ImageShape, inputs: int, width: int = 64) -> Pair:
             )
         )
         generator += [nn.BatchNorm2d(narrow), nn.ReLU()] if level else [nn.Sigmoid()]
-    return Pair(nn.Sequential(*generator), nn.Sequential(*trunk), 1024, initialise=initialise)
+    return Pair(nn.Sequential(*generator), Trunk(*trunk), 1024, initialise=initialise)
 
 
 def for_shape(image_shape: ImageShape, inputs: int) -> Pair:
