@@ -242,8 +242,8 @@ def variants(
         COMPILED: lambda: ours(experiment, images, device, fast, compiled=True),
         FLOOR: floor,
     }
-    if settings.experiment == "mnist-paper" and device.type == "cpu":
-        every = {PLAIN: lambda: textbook.trainer(images, experiment.batch_size)} | every
+    if settings.experiment == "mnist-paper":
+        every = {PLAIN: lambda: textbook.trainer(images, experiment.batch_size, device)} | every
     return every
 
 

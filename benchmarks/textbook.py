@@ -87,9 +87,9 @@ class Discriminator(nn.Module):
         return self.real(features).sigmoid(), self.category(hidden), self.mean(hidden), scale
 
 
-def trainer(images: Tensor, batch_size: int) -> Callable[[], None]:
+def trainer(images: Tensor, batch_size: int, device: torch.device) -> Callable[[], None]:
     """A function that trains for one step on the next batch."""
-    generator, discriminator = Generator(), Discriminator()
+    generator, discriminator = Generator().to(device), Discriminator().to(device)
     for network in (generator, discriminator):
         for layer in network.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -102,14 +102,15 @@ def trainer(images: Tensor, batch_size: int) -> Callable[[], None]:
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
 
     def draw() -> tuple[Tensor, Tensor, Tensor]:
-        noise = torch.rand(batch_size, NOISE) * 2 - 1
-        category = torch.randint(CATEGORIES, (batch_size,))
-        numbers = torch.rand(batch_size, NUMBERS) * 2 - 1
+        noise = torch.rand(batch_size, NOISE, device=device) * 2 - 1
+        category = torch.randint(CATEGORIES, (batch_size,), device=device)
+        numbers = torch.rand(batch_size, NUMBERS, device=device) * 2 - 1
         return torch.cat([noise, F.one_hot(category, CATEGORIES), numbers], 1), category, numbers
 
     def step() -> None:
-        pictures = next(batches)
-        ones, zeros = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
+        pictures = next(batches).to(device)
+        ones = torch.ones(batch_size, 1, device=device)
+        zeros = torch.zeros(batch_size, 1, device=device)
 
         for_generator.zero_grad()
         inputs, _, _ = draw()
