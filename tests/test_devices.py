@@ -4,10 +4,21 @@ import platform
 import subprocess
 import sys
 
+import pyro
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from pyro_infogan import InfoGAN, Invariance, Objective, models
 from pyro_infogan.devices import fast_precision, held, made_by_amd
+from pyro_infogan.inference import Step, checked_labels
 
 BLOCKS = """
 import resource, sys
@@ -75,3 +86,68 @@ def test_images_beyond_a_gpus_room_stay_where_they_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * images.nbytes - 1, 0))
     assert held(images, torch.device("cuda")) is images
     assert held(images, torch.device("meta")).device.type == "meta"
+
+
+class Crossings(TorchDispatchMode):
+    """Counts what brings more than single numbers from one device to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        result = function(*arguments, **(named or {}))
+        met = [t for t in tree_leaves((arguments, named, result)) if isinstance(t, Tensor)]
+        if len({t.device.type for t in met if t.dim()}) > 1:
+            self.found.append(str(function))
+        return result
+
+
+def step_on_a_gpu(gan, objective, monkeypatch, guided=(), labels=None):
+    """A step with tensors that have a place and no values; what it brought across devices.
+
+    Backward passes are left out, which want the GPU itself.
+    """
+    monkeypatch.setattr(Step, "_descend", lambda *_: None)
+    monkeypatch.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
+    gpu = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True), pyro.validation_enabled(False):
+        step = Step(gan.to(gpu).train(), objective, guided=guided)
+        labels = {name: each.to(gpu) for name, each in (labels or {}).items()}
+        real = torch.rand(8, *gan.image_shape, device=gpu)
+        with Crossings() as crossings:
+            told = step(real, labels)
+    assert {value.device for value in told.values()} == {torch.device("cuda:0")}
+    return crossings.found
+
+
+@pytest.mark.parametrize("name", models.built_in())
+def test_a_step_on_a_gpu_neither_waits_for_it_nor_sends_it_anything(name, monkeypatch):
+    """Reading a value back, or a shape that depends on values, would be an error here."""
+    experiment = models.built_in()[name]
+    gan = InfoGAN.from_experiment(experiment)
+    assert step_on_a_gpu(gan, experiment.objective, monkeypatch) == []
+
+
+def test_nor_does_one_with_labels(gan, monkeypatch):
+    labels = checked_labels(gan.prior, {"digit": torch.tensor([0, 1, 2, -1] * 2)}, 8)
+    objective = Objective(invariance=Invariance(lambda x: x.flip(-1), ("digit",)))
+    assert step_on_a_gpu(gan, objective, monkeypatch, ("digit",), labels) == []
+
+
+def test_what_is_sent_to_a_gpu_is_seen(gan, monkeypatch):
+    sent = torch.rand(1, 8, 8)
+    moved = Objective(invariance=Invariance(lambda x: x + sent.to(x.device), ("digit",)))
+    assert set(step_on_a_gpu(gan, moved, monkeypatch)) == {"aten._to_copy.default"}
+
+
+@pytest.mark.parametrize(
+    ("distort", "error"),
+    [
+        (lambda x: x * x.max().item(), DataDependentOutputException),
+        (lambda x: x * x[x > 0.5].sum(), DynamicOutputShapeException),
+    ],
+)
+def test_what_waits_for_a_gpu_is_seen(distort, error, gan, monkeypatch):
+    with pytest.raises(error):
+        step_on_a_gpu(gan, Objective(invariance=Invariance(distort, ("digit",))), monkeypatch)
