@@ -309,8 +309,14 @@ class Together(Alone):
 
     def broadcast(self, module: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
-        named = dict((*module.named_parameters(), *module.named_buffers()))
-        self.check_same({f"weight {name}": tuple(each.shape) for name, each in named.items()})
+        weights = dict(module.named_parameters())
+        named = {**weights, **dict(module.named_buffers())}
+        facts = {f"weight {name}": tuple(each.shape) for name, each in named.items()}
+        # Of which no gradient is averaged.
+        frozen = [name for name, each in weights.items() if not each.requires_grad]
+        self.check_same(
+            facts | {f"frozen weight {name}": facts[f"weight {name}"] for name in frozen}
+        )
         with torch.no_grad(), self._reaching():
             for value in named.values():
                 # What is sent has to be in order in memory, which channels-last weights are not.

@@ -391,8 +391,8 @@ class InfoGAN(nn.Module):
 
         In training each is normalised by statistics of its own.
         """
-        if isinstance(self.trunk, nets.Trunk) and len(batches) > 1:
-            return self.trunk(*batches)
+        if isinstance(self.trunk, nets.Trunk):
+            return self.trunk.each(*batches)
         return [self.trunk(images) for images in batches]
 
     def posteriors(self, images: Tensor) -> dict[Key, Distribution]:

@@ -262,6 +262,13 @@ def otherwise(rank):
     train(gan, images(), 4, batch_size=8, device="cpu", progress=False)
 
 
+def frozen(rank):
+    """The second process has a layer that is not to learn."""
+    gan = InfoGAN(CODES, (1, 8, 8), noise=2, networks=tiny)
+    gan.discriminator.requires_grad_(rank == 0)
+    train(gan, images(), 4, batch_size=8, device="cpu", progress=False)
+
+
 def command(rank, *words):
     """The command line."""
     main(list(words))

@@ -567,8 +567,25 @@ def test_a_posterior_that_leaves_the_prior_cannot_teach_it():
             self.high = nn.Parameter(torch.tensor(1.0))
 
         def forward(self):
-            pyro.sample("slant", dist.Uniform(-1.0, self.high, validate_args=False))
+            pyro.sample("slant", dist.Uniform(-1.0, self.high))
 
     gan = InfoGAN(Reach(), (1, 8, 8), noise=2).train()
-    with pytest.raises(DeclarationError, match="slant"):
+    with pyro.validation_enabled(True), pytest.raises(DeclarationError, match="slant"):
         Step(gan, Objective(prior=PriorTerms(wake=1.0)))
+
+
+def test_a_posterior_may_leave_a_prior_that_does_not_learn():
+    class Beside(Shares):
+        def forward(self):
+            super().forward()
+            pyro.sample("slant", dist.Uniform(-1.0, 1.0))
+
+    gan = learning(Beside())
+    logits = gan.prior.program.program.logits
+    only = PriorTerms(adversarial=0.0, information=0.0, wake=1.0)
+    with pyro.validation_enabled(True):
+        step = Step(gan, Objective(prior=only), Rates(0.0, 0.0, prior=0.05))
+    with pyro.validation_enabled(False):
+        step(torch.rand(64, 1, 8, 8))
+    assert logits.grad.abs().min() > 0
+    assert logits.grad.isfinite().all()

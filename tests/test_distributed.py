@@ -171,11 +171,14 @@ def test_callbacks_see_what_a_checkpoint_holds(whole, tmp_path):
     check_same_end(whole, tmp_path)
 
 
-def test_networks_of_other_sizes_are_refused():
-    first, second = ranks.run(ranks.otherwise)
+@pytest.mark.parametrize(
+    ("start", "got"), [(ranks.otherwise, "(no )?weight"), (ranks.frozen, "frozen weight discrim")]
+)
+def test_networks_of_other_sizes_or_with_other_weights_to_learn_are_refused(start, got):
+    first, second = ranks.run(start)
     assert "no answer" in str(first.error)
     assert isinstance(second.error, RunError)
-    assert re.match(r"process 1 of 2: got (no )?weight .*, as process 0 has", str(second.error))
+    assert re.match(rf"process 1 of 2: got {got}.*, as process 0 has", str(second.error))
 
 
 def test_processes_that_were_started_otherwise_are_refused(tmp_path):

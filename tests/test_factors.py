@@ -121,22 +121,22 @@ def test_a_set_without_factors_has_none_to_follow():
 
 def test_agreement_of_a_constant_is_nothing():
     up = torch.arange(50.0)
-    assert agreement(Factor(up), torch.ones(50)) == ("Spearman", 0.0)
-    assert agreement(Factor(up, period=50.0), torch.ones(50)) == ("circular", 0.0)
-    assert agreement(Factor(torch.arange(50) % 2), torch.ones(50))[1] == 0.0
+    assert agreement(Factor(up), Factor(torch.ones(50))) == ("Spearman", 0.0)
+    assert agreement(Factor(up, period=50.0), Factor(torch.ones(50))) == ("circular", 0.0)
+    assert agreement(Factor(torch.arange(50) % 2), Factor(torch.ones(50)))[1] == 0.0
 
 
 def test_kinds_agree_by_the_share_of_the_factors_entropy():
     """Against the definition; ten categories may tell all of two kinds."""
     code = torch.arange(10).repeat(20)
-    assert agreement(Factor((code < 5).long()), code) == ("NMI", 1.0)
+    assert agreement(Factor((code < 5).long()), Factor(code)) == ("NMI", 1.0)
     joint = torch.tensor([[30.0, 10.0, 20.0], [5.0, 25.0, 10.0]])
     pairs = [[i, j] for i in range(2) for j in range(3) for _ in range(int(joint[i, j]))]
     kinds, codes = torch.tensor(pairs).unbind(1)
     p = joint / joint.sum()
     kind, code = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
     share = (p * (p / kind / code).log()).sum() / -(kind * kind.log()).sum()
-    assert agreement(Factor(kinds), codes)[1] == pytest.approx(share.item(), abs=1e-6)
+    assert agreement(Factor(kinds), Factor(codes))[1] == pytest.approx(share.item(), abs=1e-6)
 
 
 def test_likeness_is_the_same_in_either_order():
@@ -178,7 +178,8 @@ def test_likeness_of_few_independent_kinds_is_no_more_than_chance():
     )
     # Negative values count as 0, so that the mean is half the mean absolute deviation.
     assert found.mean() < 0.05
-    plain = agreement(Factor(torch.arange(60) % 10), torch.randint(10, (60,), generator=generator))
+    drawn = Factor(torch.randint(10, (60,), generator=generator))
+    plain = agreement(Factor(torch.arange(60) % 10), drawn)
     assert plain[1] > 0.15
 
 
@@ -188,9 +189,9 @@ def test_circular_agreement_does_not_mind_where_the_circle_is_cut():
     for shift in (0.0, 1.0, 3.0):
         for way in (1, -1):
             code = (way * angle + shift).remainder(2 * math.pi)
-            assert agreement(truth, code)[1] == pytest.approx(1.0, abs=1e-3)
+            assert agreement(truth, Factor(code))[1] == pytest.approx(1.0, abs=1e-3)
             # Spearman sees the cut.
-        cut = agreement(Factor(angle), (angle + 2.0).remainder(2 * math.pi))[1]
+        cut = agreement(Factor(angle), Factor((angle + 2.0).remainder(2 * math.pi)))[1]
         assert cut < 0.9
     noise = torch.randn(400, generator=torch.Generator().manual_seed(2))
     # 400 · R̄² is exponential with mean 1, and this is the larger of two; 400 · D / 2 is so, too.
@@ -203,7 +204,7 @@ def test_a_number_that_says_which_side_agrees_with_the_angle():
     truth = Factor(angle, period=2 * math.pi)
     for shift in (0.0, 1.0, 2.5):
         for number in ((angle - shift).cos(), (angle - shift).cos() ** 3):
-            measure, value = agreement(truth, number)
+            measure, value = agreement(truth, Factor(number))
             assert measure == "circular-linear"
             assert value == pytest.approx(1.0, abs=2e-3)
             # E exp(i(α − 2|α|)) has the length 4 / 3π; R̄ has a standard error under 1 / √n.
@@ -211,7 +212,7 @@ def test_a_number_that_says_which_side_agrees_with_the_angle():
             assert abs(circular - 4 / (3 * math.pi)) < 4 / 5_000**0.5
     # Once round is the circle's own; by the other a sawtooth and a sine have a squared correlation
     # of 6 / π², of at most 96 / π⁴.
-    once = agreement(truth, (angle + 2.0).remainder(2 * math.pi))
+    once = agreement(truth, Factor((angle + 2.0).remainder(2 * math.pi)))
     assert once == ("circular", pytest.approx(1.0, abs=1e-3))
     assert _circular_linear(truth, Factor(angle)) == pytest.approx(
         6 / math.pi**2 * math.pi**4 / 96, abs=2e-2
@@ -225,7 +226,28 @@ def test_a_number_that_says_which_side_agrees_with_the_angle():
     basis = torch.stack([turn.cos(), turn.sin(), torch.ones_like(turn)], 1)
     left = ranks - basis @ torch.linalg.lstsq(basis, ranks.unsqueeze(1)).solution.squeeze(1)
     share = 1 - (left.var() / ranks.var()).item()
-    assert agreement(truth, noisy)[1] == pytest.approx(share * math.pi**4 / 96, abs=1e-6)
+    assert agreement(truth, Factor(noisy))[1] == pytest.approx(share * math.pi**4 / 96, abs=1e-6)
+
+
+def test_an_angle_agrees_with_a_number_wherever_it_is_cut():
+    """Of a code that turns, whose origin is its own."""
+    number = torch.rand(2_000, generator=torch.Generator().manual_seed(1))
+    truth = Factor(number)
+    for shift in (0.0, 1.5, 3.0):
+        once = Factor(2 * math.pi * number + shift, period=2 * math.pi)
+        assert agreement(truth, once) == ("circular", pytest.approx(1.0, abs=1e-3))
+        half = Factor(math.pi * number + shift, period=2 * math.pi)
+        assert agreement(truth, half) == agreement(truth, once)
+        # Which side it is on, up one way round and down the other.
+        way = torch.arange(2_000) % 2 * 2 - 1
+        sides = Factor(way * math.pi * number + shift, period=2 * math.pi)
+        measure, value = agreement(truth, sides)
+        assert measure == "circular-linear"
+        assert value == pytest.approx(1.0, abs=2e-2)
+    # Of two angles, one that says which side of the other is seen has no more than by chance.
+    angle = 2 * math.pi * number
+    folded = Factor(angle.cos().acos(), period=2 * math.pi)
+    assert agreement(Factor(angle, period=2 * math.pi), folded)[0] == "circular"
 
 
 class ExactReader(FactorReader):

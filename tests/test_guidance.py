@@ -485,6 +485,25 @@ def test_bad_guidance_is_refused():
         Guidance(schedule=Mixed)
 
 
+def test_a_schedule_with_more_labels_than_images_is_refused():
+    class Eager:
+        def labelled(self, batch_size, epoch, draw):
+            return batch_size + 1
+
+    some = halves(64)
+    with pytest.raises(DeclarationError, match=r"Eager.labelled: got 9, expected .* 0 to 8"):
+        train(
+            InfoGAN({"digit": dist.Categorical(torch.ones(2))}, (1, 8, 8), noise=2),
+            some,
+            2,
+            batch_size=8,
+            labels={"digit": few_labels(some.labels, 8)},
+            objective=Objective(guidance=Guidance(schedule=Eager())),
+            device="cpu",
+            progress=False,
+        )
+
+
 def test_the_command_line_guides_what_the_experiment_says(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(

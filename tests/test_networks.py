@@ -158,7 +158,7 @@ def test_batches_that_pass_the_trunk_at_once_pass_it_apart(make, shape):
     weights = [torch.randn(len(batch), pair.features, dtype=torch.float64) for batch in batches]
     results = []
     for trunk, features in (
-        (at_once, at_once(*batches)),
+        (at_once, at_once.each(*batches)),
         (apart, [apart(batch) for batch in batches]),
     ):
         loss = sum((w * f).sum() for w, f in zip(weights, features, strict=True))
@@ -186,9 +186,64 @@ def test_a_trunk_of_any_kind_gives_the_features_of_each_batch():
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_batch_norm_that_a_trunk_cannot_see_is_refused():
-    with pytest.raises(DeclarationError, match="BatchNorm1d inside layer 1"):
-        nets.Trunk(nn.Flatten(), nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8)))
+class Halved(nets.Trunk):
+    """With a pass of its own."""
+
+    def forward(self, images):
+        return super().forward(images / 2)
+
+
+def hidden(*layers):
+    return nets.Trunk(nn.Sequential(*layers))
+
+
+def hooked(*layers):
+    trunk = nets.Trunk(*layers)
+    trunk.register_forward_hook(lambda module, inputs, output: 3 * output)
+    return trunk
+
+
+def hooked_inside(*layers):
+    trunk = nets.Trunk(*layers)
+    trunk[-1].register_forward_pre_hook(lambda module, inputs: inputs[0] * inputs[0].max())
+    return trunk
+
+
+def partly_compiled(*layers):
+    return nets.Trunk(*(torch.compile(layer, backend="eager") for layer in layers))
+
+
+@pytest.mark.parametrize("kind", [Halved, hidden, hooked, hooked_inside, partly_compiled])
+@torch.no_grad()  # since tracing for the compiler warns of gradients
+def test_batches_pass_one_by_one_where_it_could_not_be_the_same(kind):
+    trunk = kind(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU())
+    one, other = torch.rand(9, 1, 8, 8), 0.1 * torch.rand(7, 1, 8, 8)
+    found = trunk.each(one, other)
+    torch.testing.assert_close(list(found), [trunk(one), trunk(other)])
+
+
+@torch.no_grad()
+def test_a_trunk_that_is_compiled_is_passed_as_such():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    trunk = nets.Trunk(nn.Flatten(), nn.BatchNorm1d(64))
+    trunk.compile(backend=backend)
+    trunk.each(torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8))
+    assert len(graphs) == 1
+
+
+def test_instance_norm_keeps_the_statistics_of_each_batch():
+    trunk = nets.Trunk(nn.InstanceNorm2d(1, track_running_stats=True))
+    apart = copy.deepcopy(trunk)
+    batches = torch.rand(8, 1, 8, 8), 5 + torch.rand(8, 1, 8, 8)
+    trunk.each(*batches)
+    for batch in batches:
+        apart(batch)
+    torch.testing.assert_close(trunk[0].running_mean, apart[0].running_mean)
 
 
 def test_dense_and_image_layers_undo_each_other():

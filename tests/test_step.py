@@ -355,7 +355,7 @@ def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
     def spread(objective):
         gan = build()
         seen.clear()
-        gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+        gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
         # A generator whose images are all black, of the shape of the real ones.
         gan.decode = lambda noise, codes: torch.zeros_like(real)
         step = Step(gan, objective, Rates(0.0, 0.0))
@@ -363,7 +363,7 @@ def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
         step.update_discriminator(torch.zeros_like(real), drawn)
         with contextlib.suppress(RuntimeError):  # nothing leads back to the generator
             step.update_generator(drawn)
-        return [images.detach().std().item() for images in seen]
+        return [images.std().item() for images in seen]
 
     assert spread(INFOGAN) == [0.0] * 3
     error = 0.3 / math.sqrt(2 * real.numel())
@@ -378,7 +378,7 @@ def test_every_image_the_trunk_sees_has_the_noise_of_the_objective(real):
 def test_the_generator_is_judged_by_the_same_images_or_by_its_own(redraw, real):
     gan = build()
     seen = []
-    gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    gan.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     step = Step(gan, Objective(redraw=redraw))
     assert all(any(part.values()) for part in moved(lambda: step(real), gan).values())
     met, _, judged = seen

@@ -125,7 +125,7 @@ def discover(
 
 def _agreement(factor: Factor, one: Inferred, chosen: Tensor | slice = slice(None)) -> Agreement:
     """Agreement of a reading, some of its images, with a factor of these."""
-    return agreement(factor, one.factor.values[chosen])
+    return agreement(factor, Factor(one.factor.values[chosen], one.factor.period))
 
 
 @torch.no_grad()

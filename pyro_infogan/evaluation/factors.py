@@ -8,7 +8,6 @@ from operator import itemgetter
 import numpy as np
 import scipy.stats
 from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
-from torch import Tensor
 
 from ..datasets import Factor, ImageSet
 from ..errors import DataError
@@ -44,49 +43,51 @@ class Following:
         return f"{self.code}, {self.measure} {self.value:.3f}"
 
 
-def agreement(factor: Factor, values: Tensor) -> tuple[str, float]:
+def agreement(factor: Factor, reading: Factor) -> tuple[str, float]:
     """How much of a factor a reading has, in [0, 1], and by which measure.
 
-    Both numbers: the absolute value of Spearman's rank correlation. Where the factor turns round a
+    Both numbers: the absolute value of Spearman's rank correlation. Where one turns round a
     circle, whichever is larger of two rank correlations, both squared as they are defined: the
     circular r₀ of Mardia (1975), the larger of R̄²(α − β) and R̄²(α + β) where α and β are the ranks
-    as angles, of a reading that goes once round as the factor does; and the circular-linear D of
+    as angles, of a number that goes once round as the other does; and the circular-linear D of
     Mardia (1976), of one that goes up over half of the circle and down over the other, as that
-    says which side something shows. Where either takes kinds: the mutual information normalised by
-    the entropy of the factor, I(f; c) / H(f), a number being put into ten equally full bins. It is
-    1 where the reading tells the factor, whatever else it tells: normalised by the mean of both
-    entropies, ten categories could not have more than 0.46 of a factor of two kinds.
+    says which side something shows. Where both turn, r₀. Where either takes kinds: the mutual
+    information normalised by the entropy of the factor, I(f; c) / H(f), a number being put into ten
+    equally full bins. It is 1 where the reading tells the factor, whatever else it tells:
+    normalised by the mean of both entropies, ten categories could not have more than 0.46 of a
+    factor of two kinds.
 
     Args:
-        factor: (n,).
-        values: the reading, (n,), floats, or whole numbers for categories.
+        factor: the truth, (n,).
+        reading: of the same images.
 
     Example:
         >>> import torch
         >>> up = torch.linspace(-1.0, 1.0, 100)
-        >>> agreement(Factor(up), -up)
+        >>> agreement(Factor(up), Factor(-up))
         ('Spearman', 1.0)
-        >>> agreement(Factor(math.pi * up, period=2 * math.pi), (up + 0.5).remainder(2.0))
+        >>> turn = Factor(math.pi * up, period=2 * math.pi)
+        >>> agreement(turn, Factor((up + 0.5).remainder(2.0)))
         ('circular', 1.0)
-        >>> agreement(Factor(math.pi * up, period=2 * math.pi), up.abs())
+        >>> agreement(turn, Factor(up.abs()))
         ('circular-linear', 1.0)
-        >>> agreement(Factor((up > 0).long()), (up < 0).long())
+        >>> agreement(Factor((up > 0).long()), Factor((up < 0).long()))
         ('NMI', 1.0)
     """
-    reading = Factor(values)
     if factor.is_kind or reading.is_kind:
         first, second = _kinds(factor), _kinds(reading)
         told = 0.0
         if not _constant(factor, reading):
             told = mutual_info_score(first, second) / mutual_info_score(first, first)
         return "NMI", _rounded(told)
-    if factor.period:
-        found = {
-            "circular": _circular(factor, reading),
-            "circular-linear": _circular_linear(factor, reading),
-        }
-        return max(found.items(), key=itemgetter(1))
-    return "Spearman", _spearman(factor, reading)
+    if not factor.period and not reading.period:
+        return "Spearman", _spearman(factor, reading)
+    found = {"circular": _circular(factor, reading)}
+    if not reading.period:
+        found["circular-linear"] = _circular_linear(factor, reading)
+    elif not factor.period:
+        found["circular-linear"] = _circular_linear(reading, factor)
+    return max(found.items(), key=itemgetter(1))
 
 
 def likeness(one: Factor, other: Factor) -> tuple[str, float]:
@@ -198,7 +199,7 @@ def followed(read: Mapping[str, Inferred], factors: Mapping[str, Factor]) -> dic
     for name, factor in factors.items():
         if len(factor.values) < 2:
             raise DataError("images", got=1, expected="2 or more", fix="Bring more.")
-        each = {label: agreement(factor, one.factor.values) for label, one in read.items()}
+        each = {label: agreement(factor, one.factor) for label, one in read.items()}
         best = max(each, key=lambda label: each[label][1])
         measure, value = each[best]
         every = {label: number for label, (_, number) in each.items()}

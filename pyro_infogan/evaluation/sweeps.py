@@ -166,7 +166,7 @@ def fit_reader(
     reader.eval()
     found = reader.read(test.images)
     reader.agreement = {
-        name: agreement(factor, found[name]) for name, factor in test.factors.items()
+        name: agreement(factor, Factor(found[name])) for name, factor in test.factors.items()
     }
     return reader
 

@@ -6,13 +6,13 @@ the paper's appendix C; :func:`dcgan` fits any other size. Images are (n, C, H, 
 Dense layers meet images in channels-last order, so that convolutions never have to reorder memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import DeclarationError
 from .convolution import Convolution, TransposedConvolution
@@ -84,50 +84,58 @@ class FromImage(nn.Module):
 
 
 class Trunk(nn.Sequential):
-    """A trunk that several batches pass at once: layers of which batch norm alone mixes images.
-
-    Batch norm takes the statistics of each batch apart, all other layers see one large one. It
-    makes the same features and gradients as a pass for each, of fewer and larger products, and of
-    each weight one gradient rather than several to be summed.
+    """A trunk that several batches can pass at once: layers of which batch norm alone mixes images.
 
     Args:
         layers: one after the other. A layer that looks at several images and is no batch norm has
             no place here.
 
-    Raises:
-        DeclarationError: for a batch norm inside another layer, where it could not be told.
-
     Example:
         >>> trunk = Trunk(nn.Flatten(), nn.BatchNorm1d(64))
-        >>> one, other = trunk(torch.rand(5, 1, 8, 8), torch.rand(3, 1, 8, 8))
+        >>> one, other = trunk.each(torch.rand(5, 1, 8, 8), torch.rand(3, 1, 8, 8))
         >>> one.shape, other.shape
         (torch.Size([5, 64]), torch.Size([3, 64]))
     """
 
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        for name, module in self.named_modules():
-            if isinstance(module, _BatchNorm) and "." in name:
-                raise DeclarationError(
-                    "networks.Trunk",
-                    got=f"{type(module).__name__} inside layer {name.split('.')[0]}",
-                    expected="batch norm among the layers themselves",
-                    fix="Use nn.Sequential, which passes batches one by one.",
-                )
+    def each(self, *batches: Tensor) -> Sequence[Tensor]:
+        """Features (n, F) of several batches of images (n, C, H, W), as of one after the other.
 
-    def forward(self, input: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:  # noqa: A002
-        """Features (n, F) of images (n, C, H, W); of several batches, a tuple of theirs."""
-        if not more:
-            return super().forward(input)
-        batches = (input, *more)
+        Batch norm takes the statistics of each, all other layers see one large batch: the same
+        features and gradients, of fewer and larger products, and of each weight one gradient rather
+        than several to be summed. Where that may not be the same, they do pass one after the other:
+        in a subclass with a ``forward`` of its own, compiled, with hooks, or with batch norm inside
+        another layer.
+        """
+        if len(batches) < 2 or not self._mixes_by_batch_norm_alone():
+            return [self(batch) for batch in batches]
         sizes = [len(batch) for batch in batches]
         images = torch.cat(batches)
         for layer in self:
-            if isinstance(layer, _BatchNorm):
+            if isinstance(layer, _NormBase):
                 images = torch.cat([layer(part) for part in images.split(sizes)])
             else:
                 images = layer(images)
         return images.split(sizes)
+
+    def _mixes_by_batch_norm_alone(self) -> bool:
+        layers = set(self.children())
+        return (
+            type(self).forward is nn.Sequential.forward
+            and self._compiled_call_impl is None
+            and not any(
+                _hooked(part) or (isinstance(part, _NormBase) and part not in layers)
+                for part in self.modules()
+            )
+        )
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def _dense(inputs: int, outputs: int, activation: nn.Module) -> list[nn.Module]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..distributed import Alone
+from ..errors import DeclarationError
 from ..inference import Schedule
 from ..randomness import derived
 
@@ -45,6 +46,13 @@ def guided(
     for step in itertools.count():
         draw = torch.rand((), generator=draws, dtype=torch.float64).item()
         count = schedule.labelled(batch_size, step // per_epoch, draw)
+        if not 0 <= count <= batch_size:
+            raise DeclarationError(
+                f"{type(schedule).__name__}.labelled",
+                got=count,
+                expected=f"how many of a batch are labelled, 0 to {batch_size}",
+                fix="Bring it into this range.",
+            )
         everyones = count * group.size
         while len(pool) < everyones:
             shuffled = torch.randperm(len(labelled), generator=shuffles)
