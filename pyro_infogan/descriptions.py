@@ -108,7 +108,14 @@ def restore(described: Mapping[str, Any]) -> Distribution:
         >>> restore({"distribution": "Uniform", "low": -1.0, "high": 1.0}).entropy().item()
         0.6931471824645996
     """
-    name = described.get("distribution", described.get(OPAQUE))
+    if OPAQUE in described:
+        raise DeclarationError(
+            "a saved code prior",
+            got=f"{described[OPAQUE]}, which no numbers alone can make again",
+            expected="a distribution that is saved with all that it is made of",
+            fix="Build the InfoGAN as it was declared and call its restore().",
+        )
+    name = described.get("distribution")
     kind = getattr(dist, str(name), None)
     if not (inspect.isclass(kind) and issubclass(kind, dist.Distribution)):
         raise DeclarationError(

@@ -187,7 +187,7 @@ def traverse(
 
     Raises:
         DeclarationError: for a code that is not declared.
-        DataError: for a vector of one-hot codes or counts without end, or an element that is not
+        DataError: for a vector of one-hot codes, or an element that is not
             there.
     """
     values, ticks = values_of(

@@ -1,5 +1,6 @@
 """Traversals: images in which one code varies, and noise and the other codes are held."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .codes import element_of, shown
+from .codes import base_support, element_of, shown
 from .errors import DataError, check_names
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -57,9 +58,11 @@ def values_of(
         gan: an InfoGAN.
         name: the code.
         element: which number of a vector code.
-        span: first and last value of a continuous code; by default twice the prior's range, as the
-            paper shows −2 to 2 of a code trained on −1 to 1, and once around of an angle.
-        count: how many values of a continuous code; a discrete one has all of its own.
+        span: first and last value of a continuous code or a count; by default twice the prior's
+            range, as the paper shows −2 to 2 of a code trained on −1 to 1, and once around of an
+            angle.
+        count: how many values of a continuous code, or of a count at most; a category has all of
+            its own.
         clusters: categories matched to labels, from ``evaluate``, to order categories by.
 
     Returns:
@@ -67,8 +70,7 @@ def values_of(
 
     Raises:
         DeclarationError: for a code that is not declared.
-        DataError: for a vector of one-hot codes or counts without end, or an element that is not
-            there.
+        DataError: for a vector of one-hot codes, or an element that is not there.
     """
     check_names("traversal", [name], gan.prior.sites)
     clusters = clusters or {}
@@ -91,17 +93,22 @@ def values_of(
         )
     base: Any = element_of(prior)
     if gan.prior.is_discrete(name):
-        if not base.has_enumerate_support or base.event_shape:
+        if base.event_shape:
             raise DataError(
                 f"code {name!r}",
                 got=f"a vector of {type(base).__name__}",
                 expected="a code whose elements are single categories or numbers",
                 fix="Generate it with values of your own: gan.generate(n, codes={...}).",
             )
-        support = base.enumerate_support().flatten(1)[:, element]
-        return support, [f"{value:g}" for value in support.tolist()]
+        if base.has_enumerate_support:
+            support = base.enumerate_support().flatten(1)[:, element]
+            return support, [f"{value:g}" for value in support.tolist()]
     low, high = span or (end.reshape(-1)[element].item() for end in shown(prior))
     values = torch.linspace(low, high, count, device=gan.device)
+    if gan.prior.is_discrete(name):
+        least = getattr(base_support(prior), "lower_bound", -math.inf)
+        values = values.round().clamp(min=float(least)).unique() + 0.0  # no −0
+        return values.to(gan.prior.like(name).dtype), [f"{value:g}" for value in values.tolist()]
     return values, [f"{value:.3g}" for value in values.tolist()]
 
 

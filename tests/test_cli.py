@@ -164,6 +164,9 @@ def test_resume_and_baseline(tmp_path, capsys):
     assert [step for step, _ in Run(tmp_path / "run").checkpoints()] == [3, 5]
     assert call("train", file, "--out", tmp_path / "plain", "--steps", 2, "--plain-gan") == 0
     capsys.readouterr()
+    # With no step left, and no line of metrics.
+    assert call("train", reference, "--out", tmp_path / "run", "--steps", 2, "--resume") == 0
+    assert "run has 5 steps" in capsys.readouterr().out
     again = ["--out", tmp_path / "run", "--steps", 9, "--resume"]
     assert call("train", file, *again, "--plain-gan") == 1
     assert "settings" in capsys.readouterr().err

@@ -5,8 +5,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from torch.distributions import constraints
 
-from pyro_infogan.codes import CodePrior, encode, log_prob, unit
+from pyro_infogan.codes import CodePrior, base_support, encode, log_prob, support, unit
 from pyro_infogan.descriptions import describe, matches, restore
 from pyro_infogan.errors import DataError, DeclarationError
 
@@ -142,6 +143,29 @@ def test_described_priors_are_restored(prior, width, entropy):
 def test_descriptions_of_other_priors_do_not_match():
     assert not matches(describe(dist.Uniform(-1.0, 1.0)), describe(dist.Uniform(-1.0, 2.0)))
     assert not matches(describe(dist.Uniform(-1.0, 1.0)), describe(dist.Normal(0.0, 1.0)))
+
+
+def test_a_prior_that_numbers_cannot_say_is_not_restored():
+    bent = dist.TransformedDistribution(dist.Normal(0.0, 1.0), [torch.distributions.ExpTransform()])
+    with pytest.raises(DeclarationError, match=r"TransformedDistribution, which no .* restore\(\)"):
+        restore(describe(bent))
+
+
+def test_a_mixture_lies_where_its_components_do():
+    weights = dist.Categorical(torch.ones(2))
+    peaks = dist.MixtureSameFamily(weights, dist.Normal(torch.tensor([-2.0, 2.0]), 0.3))
+    assert support(peaks) is constraints.real
+    assert support(peaks.expand([3]).to_event(1)).event_dim == 1
+    assert base_support(peaks.expand([3]).to_event(1)) is constraints.real
+    rates = dist.MixtureSameFamily(weights, dist.Gamma(torch.tensor([1.0, 9.0]), 1.0))
+    assert support(rates) is dist.Gamma(1.0, 1.0).support
+    # Its components have supports of their own.
+    parts = dist.Uniform(torch.tensor([-2.0, 0.0]), torch.tensor([0.0, 2.0]))
+    assert support(dist.MixtureSameFamily(weights, parts)) is not parts.support
+    # And so have kinds, which a mixture cannot list.
+    kinds = dist.Categorical(torch.tensor([[0.5, 0.5], [0.1, 0.9]]))
+    mixed = dist.MixtureSameFamily(weights, kinds)
+    assert str(support(mixed)) == str(mixed.support)
 
 
 def test_a_prior_of_the_users_own_is_opaque_and_not_restored():

@@ -33,3 +33,22 @@ def test_images_are_read_as_the_run_needs_them(tmp_path):
     assert colour[0].unique().tolist() == [255]
     with pytest.raises(ValueError, match="5 channels"):
         datasets.read_image(tmp_path / "red.png", (5, 6, 4))
+
+
+def test_a_single_image_is_read_as_those_of_a_folder(tmp_path):
+    """The middle of it, whose shape the run's images have."""
+    for number, size in enumerate([(192, 64), (31, 90), (40, 40)]):
+        values = torch.randint(0, 256, (size[1], size[0], 3), dtype=torch.uint8)
+        Image.fromarray(values.numpy()).save(tmp_path / f"{number}.png")
+    folder = datasets.folder(tmp_path, 16, progress=False)
+    for name, image in zip(folder.names, folder.images, strict=True):
+        assert datasets.read_image(tmp_path / name, (3, 16, 16)).equal(image)
+    # Two to one, of which the middle of a third is all there is to be seen.
+    thirds = Image.new("RGB", (60, 20))
+    for place, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        thirds.paste(colour, (20 * place, 0, 20 * place + 20, 20))
+    thirds.save(tmp_path / "thirds.png")
+    seen = datasets.read_image(tmp_path / "thirds.png", (3, 2, 4))
+    # 40 of 60 columns: the green third, and half of either neighbour.
+    assert seen[1].float().mean().item() / 255 == pytest.approx(1 / 2, abs=0.02)
+    assert datasets.read_image(tmp_path / "thirds.png", (3, 20, 10))[1].unique().tolist() == [255]

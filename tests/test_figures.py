@@ -6,10 +6,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.evaluation import cluster
+from pyro_infogan.traversal import values_of
 
 LINES = [{"step": 10 * i, "info/digit": i / 10, "info/slant": 0.1} for i in range(1, 5)]
 
@@ -87,6 +89,17 @@ def test_categories_stand_in_the_order_of_their_labels(gan):
     np.testing.assert_allclose(sheet_of(figure)[:, :10], first, atol=1e-6)
 
 
+class Unread(nn.Module):
+    """A family for counts: the prior."""
+
+    def __init__(self, prior, features):
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, features):
+        return self.prior.expand(features.shape[:1])
+
+
 def test_every_declaration_has_its_figures(tmp_path):
     codes = {
         "hot": dist.OneHotCategorical(torch.ones(3)),
@@ -96,8 +109,11 @@ def test_every_declaration_has_its_figures(tmp_path):
         "far": dist.Normal(50.0, 2.0),
         "hots": dist.OneHotCategorical(torch.ones(2)).expand([2]).to_event(1),
         "angle": dist.VonMises(0.0, 1.0),
+        "number": dist.Poisson(3.0),
+        "numbers": dist.Geometric(torch.tensor([0.5, 0.9])).to_event(1),
     }
-    gan = InfoGAN(codes, (3, 8, 8), noise=2)
+    own = dict.fromkeys(("number", "numbers"), Unread)
+    gan = InfoGAN(codes, (3, 8, 8), noise=2, posterior=own)
     listed = figures.traversals(gan)
     assert [label for _, _, label in listed] == [
         "hot",
@@ -110,6 +126,9 @@ def test_every_declaration_has_its_figures(tmp_path):
         "matrix-3",
         "far",
         "angle",
+        "number",
+        "numbers-0",
+        "numbers-1",
     ]
     for name, element, _ in listed:
         figures.traverse(gan, name, element=element, rows=2, columns=3)
@@ -119,6 +138,11 @@ def test_every_declaration_has_its_figures(tmp_path):
         figures.traverse(gan, "hots")
     around = figures.traverse(gan, "angle", rows=1, columns=3).axes[0].get_xticklabels()
     assert [label.get_text() for label in around] == ["-3.14", "0", "3.14"]
+    # Mean and twice the deviation either way, and nothing below 0.
+    values, ticks = values_of(gan, "number")
+    assert values.tolist() == list(range(7))
+    assert ticks == list("0123456")
+    assert values_of(gan, "number", span=(0, 100), count=3)[0].tolist() == [0.0, 50.0, 100.0]
     with pytest.raises(DataError, match="0 to 3"):
         figures.traverse(gan, "matrix", element=4)
     with pytest.raises(DeclarationError, match="'matix'"):

@@ -31,6 +31,16 @@ PROBS = torch.tensor([0.5, 0.3, 0.2])
 CENTRES = torch.tensor([-1.0, 0.0, 1.0])
 
 
+def test_a_mixture_prior_is_fitted():
+    """Its code goes to the peak that an image was made from, where that is far from the other."""
+    peaks = dist.Normal(torch.tensor([-2.0, 2.0]), 0.3)
+    mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), peaks)
+    gan = InfoGAN({"x": mixture}, SHAPE, noise=2, networks=linear(reach=0.1)).eval()
+    made = torch.tensor([-2.0, -2.0, 2.0, 2.0])
+    found = refine(gan, gan.generate(4, {"x": made}), scale=0.05)
+    assert found.codes["x"].sign().tolist() == made.sign().tolist()
+
+
 class Linear(nn.Module):
     """G(z, c) = ½ + W (z, c): with normal codes and pixels, every posterior has a closed form."""
 

@@ -209,17 +209,33 @@ def hooked_inside(*layers):
     return trunk
 
 
+def parametrised(*layers):
+    trunk = nets.Trunk(*layers)
+    nn.utils.parametrizations.spectral_norm(trunk[1])
+    return trunk
+
+
+def twice(*layers):
+    return nets.Trunk(*layers, layers[2])
+
+
 def partly_compiled(*layers):
-    return nets.Trunk(*(torch.compile(layer, backend="eager") for layer in layers))
+    *others, norm, last = layers
+    torch.compiler.reset()
+    return nets.Trunk(*others, torch.compile(norm, backend="eager"), last)
 
 
-@pytest.mark.parametrize("kind", [Halved, hidden, hooked, hooked_inside, partly_compiled])
+@pytest.mark.parametrize(
+    "kind", [Halved, hidden, hooked, hooked_inside, parametrised, twice, partly_compiled]
+)
 @torch.no_grad()  # since tracing for the compiler warns of gradients
 def test_batches_pass_one_by_one_where_it_could_not_be_the_same(kind):
     trunk = kind(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU())
     one, other = torch.rand(9, 1, 8, 8), 0.1 * torch.rand(7, 1, 8, 8)
+    apart = copy.deepcopy(trunk)
     found = trunk.each(one, other)
-    torch.testing.assert_close(list(found), [trunk(one), trunk(other)])
+    torch.testing.assert_close(list(found), [apart(one), apart(other)])
+    torch.testing.assert_close(dict(trunk.named_buffers()), dict(apart.named_buffers()))
 
 
 @torch.no_grad()
@@ -230,6 +246,7 @@ def test_a_trunk_that_is_compiled_is_passed_as_such():
         graphs.append(graph)
         return graph.forward
 
+    torch.compiler.reset()
     trunk = nets.Trunk(nn.Flatten(), nn.BatchNorm1d(64))
     trunk.compile(backend=backend)
     trunk.each(torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8))

@@ -61,6 +61,7 @@ class Train(Command):
 
         from ..callbacks import TensorBoard
         from ..infogan import InfoGAN
+        from ..runs import Run
         from ..training import train
 
         check_seed(self.seed)
@@ -83,7 +84,7 @@ class Train(Command):
         steps = self.steps if self.steps is not None else experiment.steps
         if group.first:
             print(f"training on {len(dataset):,} images into {out}", flush=True)
-        lines = train(
+        train(
             gan,
             dataset,
             labels=self._labels(experiment, dataset),
@@ -103,7 +104,8 @@ class Train(Command):
             experiment_data=self.data.absolute() if self.data else None,
         )
         if group.first:
-            print(f"{out} has {lines[-1]['step']:,} steps; see it: pyro-infogan evaluate {out}")
+            last, _ = Run(out).checkpoints()[-1]
+            print(f"{out} has {last:,} steps; see it: pyro-infogan evaluate {out}")
 
     def _check_labels(self) -> None:
         if self.balanced and self.labelled is None:

@@ -58,7 +58,7 @@ class Infer(Command):
     run: Positional[Path]
     """run folder"""
     images: Positional[tuple[Path, ...]]
-    """image files; they are converted to the run's size and channels"""
+    """image files; the middle of each, in the run's size and channels"""
 
     def __call__(self) -> None:
         """One line each: the file, and for each code its family and parameters."""
@@ -91,7 +91,7 @@ class Reconstruct(Command):
     run: Positional[Path]
     """run folder"""
     images: Positional[tuple[Path, ...]]
-    """image files; they are converted to the run's size and channels"""
+    """image files; the middle of each, in the run's size and channels"""
     scale: float = 0.1
     """standard deviation of a pixel about the generated one, where pixels go from 0 to 1"""
     steps: int = 300

@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ..errors import DeclarationError
 
@@ -37,7 +38,7 @@ _HELD = "__CF"
 
 
 def support(prior: Distribution) -> constraints.Constraint:
-    """Where a prior may put its draws.
+    """Where a prior may put its draws; a mixture of continuous ones, where its components may.
 
     Raises:
         DeclarationError: for a distribution that does not say.
@@ -49,7 +50,19 @@ def support(prior: Distribution) -> constraints.Constraint:
             expected="a distribution that says where its draws lie",
             fix="Give your distribution a support.",
         )
-    return prior.support
+    return _unmixed(prior.support)
+
+
+def _unmixed(constraint: Any) -> constraints.Constraint:
+    """A constraint without the wrapping of mixtures, where it is the same for all components."""
+    if isinstance(constraint, constraints.independent):
+        base, axes = constraint.base_constraint, constraint.reinterpreted_batch_ndims
+        return constraints.independent(_unmixed(base), axes)
+    if not isinstance(constraint, MixtureSameFamilyConstraint):
+        return constraint
+    base: Any = constraint.base_constraint
+    own = any(isinstance(part, Tensor) and part.dim() for part in vars(base).values())
+    return constraint if own or base.is_discrete else base
 
 
 def base_support(prior: Distribution) -> constraints.Constraint:

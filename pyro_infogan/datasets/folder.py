@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError, checked_count
 from .cache import place_for
 from .images import ImageSet
-from .reading import OnBroken, opened, pixels, read_all, refuse, square, suffixes
+from .reading import OnBroken, middle, opened, pixels, read_all, refuse, suffixes
 
 __all__ = ["checked_folder", "folder", "part", "picture", "pictures", "shuffled"]
 
@@ -83,7 +83,7 @@ def picture(path: Path, channels: int, size: int) -> np.ndarray:
     Raises:
         DataError: for a file that cannot be read.
     """
-    return pixels(square(opened(path, channels), size))
+    return pixels(middle(opened(path, channels), size, size))
 
 
 def checked_folder(path: str | Path) -> Path:

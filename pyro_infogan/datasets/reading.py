@@ -22,13 +22,13 @@ from .cache import Writer, cached
 __all__ = [
     "OnBroken",
     "digest",
+    "middle",
     "opened",
     "pixels",
     "read_all",
     "read_image",
     "refuse",
     "skip",
-    "square",
     "suffixes",
 ]
 
@@ -111,12 +111,13 @@ def _passing(error: DataError) -> bool:
     )
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """The largest square in the middle, resized to ``size`` (bilinear with antialiasing)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    middle = image.crop((left, top, left + side, top + side))
-    return middle.resize((size, size), Image.Resampling.BILINEAR)
+def middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest part in the middle of this shape, resized to it (bilinear with antialiasing)."""
+    scale = min(image.width / width, image.height / height)
+    across, down = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    part = image.crop((left, top, left + across, top + down))
+    return part.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -126,10 +127,11 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def read_image(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
-    """An image file as uint8 (C, H, W): made grey or colour, and resized, as ``image_shape`` asks.
+    """An image file as uint8 (C, H, W): grey or colour, cut and resized, as ``image_shape`` asks.
 
-    Transparency shows white, and EXIF orientation is followed. Resizing is bilinear with
-    antialiasing and does not keep the aspect ratio.
+    Transparency shows white, and EXIF orientation is followed. Of a picture of another aspect ratio
+    it is the largest part in the middle, as in :func:`folder`; resizing is bilinear with
+    antialiasing.
 
     Raises:
         DataError: for a file that is missing, broken, huge, or grey of more than 8 bits; or another
@@ -143,7 +145,7 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
             expected="1 (grey) or 3 (colour)",
             fix="Read the file yourself and pass a tensor to gan.infer.",
         )
-    image = opened(path, channels).resize((width, height), Image.Resampling.BILINEAR)
+    image = middle(opened(path, channels), width, height)
     return torch.from_numpy(pixels(image).copy())
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..errors import DeclarationError
 from .convolution import Convolution, TransposedConvolution
@@ -103,8 +104,8 @@ class Trunk(nn.Sequential):
         Batch norm takes the statistics of each, all other layers see one large batch: the same
         features and gradients, of fewer and larger products, and of each weight one gradient rather
         than several to be summed. Where that may not be the same, they do pass one after the other:
-        in a subclass with a ``forward`` of its own, compiled, with hooks, or with batch norm inside
-        another layer.
+        in a subclass with a ``forward`` of its own, compiled, with hooks or parametrised weights
+        (spectral norm moves at each pass), with a layer twice, or with batch norm inside another.
         """
         if len(batches) < 2 or not self._mixes_by_batch_norm_alone():
             return [self(batch) for batch in batches]
@@ -122,8 +123,11 @@ class Trunk(nn.Sequential):
         return (
             type(self).forward is nn.Sequential.forward
             and self._compiled_call_impl is None
+            and len(layers) == len(self)
             and not any(
-                _hooked(part) or (isinstance(part, _NormBase) and part not in layers)
+                _hooked(part)
+                or is_parametrized(part)
+                or (isinstance(part, _NormBase) and part not in layers)
                 for part in self.modules()
             )
         )

@@ -112,14 +112,15 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
             )
         return
     same = {"declaration": gan.declaration(), "settings": dict(settings)}
-    different = [key for key in same if not matches(record.get(key), _jsonable(same[key]))]
-    if different:
-        raise RunError(
-            f"run folder {run}",
-            got=f"a run with {different[0]} {record.get(different[0])}",
-            expected=f"none, or one with {different[0]} {same[different[0]]}",
-            fix="Choose another folder with --out.",
-        )
+    for key, asked in same.items():
+        if not matches(record.get(key), _jsonable(asked)):
+            there, here = _differing(record.get(key), _jsonable(asked))
+            raise RunError(
+                f"run folder {run}",
+                got=f"a run with {key} {there}",
+                expected=f"none, or one with {key} {here}",
+                fix="Choose another folder with --out.",
+            )
     if not resume:
         raise RunError(
             f"run folder {run}",
@@ -127,6 +128,23 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
             expected="a new folder, or leave to go on",
             fix="Add --resume (resume=True), or choose another folder with --out.",
         )
+
+
+def _differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two values that do not match, of dictionaries no more than what does not."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return one, other
+    pairs = {
+        key: _differing(one.get(key), other.get(key))
+        for key in {**one, **other}
+        if not matches(one.get(key), other.get(key))
+    }
+    # Dictionaries of the same items in another order do not match either.
+    if not pairs:
+        return list(one), list(other)
+    return {key: pair[0] for key, pair in pairs.items()}, {
+        key: pair[1] for key, pair in pairs.items()
+    }
 
 
 def _jsonable(value: Any) -> Any:
