@@ -53,6 +53,9 @@ _SETTLE = 0.3
 class WithoutCodes(Step):
     """A GAN alone: Q is never asked."""
 
+    def _see(self, *asked):
+        return super()._see(*((images, ()) for images, _ in asked))
+
     def _bound(self, codes, seen, attached, skip=()):
         return seen.plain.new_zeros(len(seen.plain), dtype=torch.float32), {}
 
