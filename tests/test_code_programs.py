@@ -241,6 +241,20 @@ def observes():
     pyro.sample("slant", dist.Normal(0.0, 1.0), obs=torch.zeros(()))
 
 
+def determines():
+    pyro.deterministic("twice", 2 * pyro.sample("slant", dist.Normal(0.0, 1.0)))
+
+
+@poutine.scale(scale=0.5)
+def scales():
+    pyro.sample("slant", dist.Normal(0.0, 1.0))
+
+
+def masks():
+    with poutine.mask(mask=torch.tensor(True)):
+        pyro.sample("slant", dist.Normal(0.0, 1.0))
+
+
 def plates():
     with pyro.plate("mine", 3, dim=-2):
         pyro.sample("slant", dist.Normal(0.0, 1.0))
@@ -266,6 +280,9 @@ def endless():
         (branches, "torch.where"),
         (store, "nn.Parameter"),
         (observes, "obs="),
+        (determines, "pyro.deterministic"),
+        (scales, "poutine.scale"),
+        (masks, "poutine.mask"),
         (plates, "one value an image"),
         (reserved, "Rename"),
         (supportless, "at least one number"),

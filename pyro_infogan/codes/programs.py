@@ -378,7 +378,15 @@ class Dependent(nn.Module):
                     f"code {name!r}",
                     got="an observed site",
                     expected="codes that are drawn",
-                    fix="Leave out obs= and pyro.factor.",
+                    fix="Leave out obs=, pyro.factor and pyro.deterministic.",
+                )
+            # Asked of the program by itself: whoever scales a model that it is part of may.
+            if self.names is None and not (site["mask"] is None and _is_one(site["scale"])):
+                raise DeclarationError(
+                    f"code {name!r}",
+                    got="a site whose probability is scaled or masked",
+                    expected="the probability of its distribution",
+                    fix="Leave out poutine.scale and poutine.mask; λ weighs a code.",
                 )
         if self.names is not None and tuple(sites) != self.names:
             raise DeclarationError(
@@ -422,6 +430,10 @@ class Dependent(nn.Module):
             exact = terms.max() - terms.min() <= 1e-6 * terms.abs().max()
             entropies[name] = Entropy(terms[0].item()) if exact else _mean(terms)
         return entropies
+
+
+def _is_one(scale: float | Tensor) -> bool:
+    return not isinstance(scale, Tensor) and scale == 1
 
 
 def _of_default_type(tensor: Tensor) -> Tensor:
