@@ -1,6 +1,7 @@
 """The command line, end to end on a small experiment of the user's own."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -164,9 +165,11 @@ def test_resume_and_baseline(tmp_path, capsys):
     assert [step for step, _ in Run(tmp_path / "run").checkpoints()] == [3, 5]
     assert call("train", file, "--out", tmp_path / "plain", "--steps", 2, "--plain-gan") == 0
     capsys.readouterr()
-    # With no step left, and no line of metrics.
-    assert call("train", reference, "--out", tmp_path / "run", "--steps", 2, "--resume") == 0
-    assert "run has 5 steps" in capsys.readouterr().out
+    # With no step left, and no line of metrics, as after a signal before the first of them.
+    shutil.copytree(tmp_path / "run", tmp_path / "early")
+    (tmp_path / "early" / "metrics.jsonl").write_text("")
+    assert call("train", reference, "--out", tmp_path / "early", "--steps", 2, "--resume") == 0
+    assert "early has 5 steps" in capsys.readouterr().out
     again = ["--out", tmp_path / "run", "--steps", 9, "--resume"]
     assert call("train", file, *again, "--plain-gan") == 1
     assert "settings" in capsys.readouterr().err
