@@ -91,25 +91,25 @@ def values_of(
             expected=f"0 to {elements - 1}",
             fix="Choose one it has.",
         )
-    base: Any = element_of(prior)
-    if gan.prior.is_discrete(name):
-        if base.event_shape:
-            raise DataError(
-                f"code {name!r}",
-                got=f"a vector of {type(base).__name__}",
-                expected="a code whose elements are single categories or numbers",
-                fix="Generate it with values of your own: gan.generate(n, codes={...}).",
-            )
-        if base.has_enumerate_support:
-            support = base.enumerate_support().flatten(1)[:, element]
-            return support, [f"{value:g}" for value in support.tolist()]
     low, high = span or (end.reshape(-1)[element].item() for end in shown(prior))
     values = torch.linspace(low, high, count, device=gan.device)
-    if gan.prior.is_discrete(name):
+    if not gan.prior.is_discrete(name):
+        return values, [f"{value:.3g}" for value in values.tolist()]
+    base: Any = element_of(prior)
+    if base.event_shape:
+        raise DataError(
+            f"code {name!r}",
+            got=f"a vector of {type(base).__name__}",
+            expected="a code whose elements are single categories or numbers",
+            fix="Generate it with values of your own: gan.generate(n, codes={...}).",
+        )
+    if base.has_enumerate_support:
+        values = base.enumerate_support().flatten(1)[:, element]
+    else:
         least = getattr(base_support(prior), "lower_bound", -math.inf)
         values = values.round().clamp(min=float(least)).unique() + 0.0  # no −0
-        return values.to(gan.prior.like(name).dtype), [f"{value:g}" for value in values.tolist()]
-    return values, [f"{value:.3g}" for value in values.tolist()]
+        values = values.to(gan.prior.like(name).dtype)
+    return values, [f"{value:g}" for value in values.tolist()]
 
 
 def traversed(

@@ -111,10 +111,10 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
                 fix="Choose another folder with --out.",
             )
         return
-    same = {"declaration": gan.declaration(), "settings": dict(settings)}
+    same = _jsonable({"declaration": gan.declaration(), "settings": dict(settings)})
     for key, asked in same.items():
-        if not matches(record.get(key), _jsonable(asked)):
-            there, here = _differing(record.get(key), _jsonable(asked))
+        if not matches(record.get(key), asked):
+            there, here = _differing(record.get(key), asked)
             raise RunError(
                 f"run folder {run}",
                 got=f"a run with {key} {there}",
