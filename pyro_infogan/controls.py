@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from .codes import CodePrior, base_support, element_of, is_angle, shown, unit
+from .codes import CodePrior, base_support, element_of, is_angle
 from .errors import DataError
 
 __all__ = ["Choice", "Control", "Dial", "Panel", "Position", "Share", "Slider", "Switch"]
@@ -172,7 +172,7 @@ class Panel:
     def __init__(self, prior: CodePrior) -> None:
         self._prior = prior
         self.groups: dict[str, list[list[Control]]] = {
-            name: _groups(name, site) for name, site in prior.sites.items()
+            name: _groups(name, prior) for name in prior.sites
         }
         self.controls: tuple[Control, ...] = tuple(
             control for groups in self.groups.values() for group in groups for control in group
@@ -249,14 +249,15 @@ def _titles(name: str, count: int, several: bool) -> Iterator[str]:
     return (f"{name}[{index}]" if several else name for index in range(count))
 
 
-def _groups(name: str, prior: Distribution) -> list[list[Control]]:
+def _groups(name: str, prior: CodePrior) -> list[list[Control]]:
     """Controls of one code, those that move each other in one list."""
-    element = element_of(prior)
-    base: Any = base_support(prior)
+    site = prior.sites[name]
+    element = element_of(site)
+    base: Any = base_support(site)
     if not base.is_discrete:
         return _on_lines(name, prior)
     if element.has_enumerate_support:
-        return _kinds(name, prior)
+        return _kinds(name, site)
     if element.event_shape:
         raise DataError(
             f"code {name!r}",
@@ -288,15 +289,17 @@ def _choice(title: str, values: Tensor) -> Control:
     return Choice(title, 0, rows, tuple(labels))
 
 
-def _on_lines(name: str, prior: Distribution) -> list[list[Control]]:
+def _on_lines(name: str, prior: CodePrior) -> list[list[Control]]:
+    site = prior.sites[name]
     centre, scale, low, high = (
-        end.expand(prior.event_shape).flatten().tolist() for end in (*unit(prior), *shown(prior))
+        end.expand(site.event_shape).flatten().tolist()
+        for end in (*prior.unit(name), *prior.shown(name))
     )
-    base = base_support(prior)
-    make = _dial if is_angle(prior) else _line(base)
-    titles = _titles(name, len(centre), bool(prior.event_shape))
+    base = base_support(site)
+    make = _dial if is_angle(site) else _line(base)
+    titles = _titles(name, len(centre), bool(site.event_shape))
     made = [make(*each) for each in zip(titles, centre, scale, low, high, strict=True)]
-    size = prior.event_shape[-1] if isinstance(base, type(constraints.simplex)) else 1
+    size = site.event_shape[-1] if isinstance(base, type(constraints.simplex)) else 1
     return [made[first : first + size] for first in range(0, len(made), size)]
 
 

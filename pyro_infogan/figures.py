@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .animation import animate
-from .codes import Key, label, unit
+from .codes import Key, label
 from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering, Following, Responses
 from .images import sheet
@@ -221,7 +221,8 @@ def variation(gan: InfoGAN, factor: str, found: Following, rows: int = 5, seed: 
     prior = gan.prior.sites[found.code]
     span = None
     if not gan.prior.is_discrete(found.code):
-        ends = (part.expand(prior.event_shape).reshape(-1) for part in unit(prior))
+        units = gan.prior.unit(found.code)
+        ends = (part.expand(prior.event_shape).reshape(-1) for part in units)
         centre, scale = (end[found.element].item() for end in ends)
         span = (centre - scale, centre + scale)
     figure = traverse(gan, found.code, element=found.element, span=span, rows=rows, seed=seed)

@@ -197,8 +197,9 @@ class InfoGAN(nn.Module):
 
     def __repr__(self) -> str:
         lines = [f"InfoGAN(image_shape={self.image_shape}, noise={self.noise})"]
+        sites = self.prior.present()
         for key, nats in self.entropies.items():
-            priors = ", ".join(in_words(self.prior.sites[name]) for name in names_of(key))
+            priors = ", ".join(in_words(sites[name]) for name in names_of(key))
             lines.append(
                 f"  {label(key)}: {priors}, posterior {self._head_of(key)}, H = {nats:.3f} nats, "
                 f"λ = {self.information_weights[key]:g}"
@@ -220,12 +221,10 @@ class InfoGAN(nn.Module):
 
     def _entropies(self) -> dict[Key, Entropy]:
         each = self.prior.entropy()
-        summed = {}
-        for key in self.posterior.scored:
-            parts = [each[name] for name in names_of(key)]
-            error = math.sqrt(sum(part.error**2 for part in parts))
-            summed[key] = Entropy(sum(part.nats for part in parts), error)
-        return summed
+        return {
+            key: Entropy.together(each[name] for name in names_of(key))
+            for key in self.posterior.scored
+        }
 
     # The two programs
 
@@ -481,7 +480,11 @@ class InfoGAN(nn.Module):
     def declaration(self) -> dict[str, Any]:
         """What was declared, as plain data; parts that are the user's own code only by name."""
         return {
-            "codes": {name: describe(prior) for name, prior in self.prior.sites.items()},
+            "codes": {
+                # A parameter's first value is no part of what was declared.
+                name: opaque(type(prior)) if name in self.prior.learned else describe(prior)
+                for name, prior in self.prior.sites.items()
+            },
             "program": opaque(self.prior.written) if self.prior.written else None,
             "image_shape": list(self.image_shape),
             "noise": self.noise,

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from .codes import base_support, element_of, shown
+from .codes import base_support, element_of
 from .errors import DataError, check_names
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -91,7 +91,7 @@ def values_of(
             expected=f"0 to {elements - 1}",
             fix="Choose one it has.",
         )
-    low, high = span or (end.reshape(-1)[element].item() for end in shown(prior))
+    low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
     values = torch.linspace(low, high, count, device=gan.device)
     if not gan.prior.is_discrete(name):
         return values, [f"{value:.3g}" for value in values.tolist()]

@@ -90,8 +90,9 @@ class Watch:
         """Ask Q of the real images which categories it finds, and warn of those it never does."""
         with seeded(0):
             posteriors = self.gan.infer(self.images)
+        sites = self.gan.prior.present()
         for key, posterior in posteriors.items():
-            prior = self.gan.prior.sites.get(key) if isinstance(key, str) else None
+            prior = sites.get(key) if isinstance(key, str) else None
             if isinstance(prior, _CATEGORIES) and isinstance(posterior, _CATEGORIES):
                 found = posterior.probs.float().flatten(0, -2).mean(0).cpu()
                 expected = prior.probs.cpu()

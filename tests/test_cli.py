@@ -215,6 +215,7 @@ def test_bad_experiment_files(text, says, tmp_path, capsys):
         (["train", "mnist", "--steps", "many"], 2, "steps"),
         (["train"], 2, "required"),
         (["fly"], 2, "fly"),
+        (["train", "mnist", "--data", "", "--out", "RUN"], 2, "expected no empty one"),
         ([], 2, "train"),
         (["evaluate", "nowhere"], 1, "does not exist"),
         (["sample", "nowhere", "--codes", "digit"], 1, "does not exist"),

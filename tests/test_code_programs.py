@@ -105,7 +105,7 @@ def test_what_a_program_makes_is_made_where_the_networks_are():
         pyro.sample("width", dist.Uniform(-1.0, 1.0))
 
     prior = CodePrior(program)
-    assert not prior.state_dict()
+    assert all(name.startswith("_units.") for name in prior.state_dict())
     prior.to("meta")
     # Without values nothing can be validated.
     with torch.no_grad(), pyro.validation_enabled(False):
@@ -286,7 +286,7 @@ def endless():
         (plates, "one value an image"),
         (reserved, "Rename"),
         (supportless, "at least one number"),
-        (endless, "at most 1e12"),
+        (endless, "at most 10,000"),
         (lambda: None, "without sample statements"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (3, "dictionary"),
@@ -434,7 +434,66 @@ def test_the_entropy_of_a_learned_prior_is_the_present_one():
         gan.prior.program.program.centre.fill_(5.0)
     assert before < gan.entropies["digit"] == pytest.approx(math.log(3))
     # The encoding keeps its scale, or a prior could not learn to move.
-    assert unit(gan.prior.sites["slant"]) == scale
+    assert gan.prior.unit("slant") == unit(gan.prior.sites["slant"]) == scale
+    # What is told of the prior is the present one.
+    assert gan.prior.present()["slant"].mean == 5.0
+    assert "loc 5" in repr(gan)
+
+
+class Drawn(nn.Module):
+    """A prior whose first numbers are drawn anew each time that it is built."""
+
+    def __init__(self):
+        super().__init__()
+        self.centres, self.far = nn.Parameter(3 * torch.randn(3)), nn.Parameter(torch.randn(()))
+
+    def forward(self):
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("slant", dist.Normal(self.centres[digit], 1.0))
+        pyro.sample("width", dist.Normal(self.far, 1.0))
+
+
+def test_a_prior_that_begins_at_random_is_loaded_as_it_was_declared(tmp_path):
+    """Its encodings and Q's units are those of its first numbers, which a checkpoint holds."""
+    gan, again = (InfoGAN(Drawn(), (1, 8, 8), noise=2).eval() for _ in range(2))
+    assert gan.prior.unit("slant") != again.prior.unit("slant")
+    gan.save(tmp_path / "gan.pt")
+    again.restore(tmp_path / "gan.pt")
+    noise, codes = gan.draw(20)
+    with torch.no_grad():
+        images = gan.decode(noise, codes)
+        torch.testing.assert_close(again.decode(noise, codes), images)
+        for key, q in gan.infer(images).items():
+            torch.testing.assert_close(again.infer(images)[key].mean, q.mean, equal_nan=True)
+    torch.testing.assert_close(again.prior.shown("slant"), gan.prior.shown("slant"))
+
+
+class Reach(nn.Module):
+    """An interval whose ends learn, and one whose ends follow a category."""
+
+    def __init__(self):
+        super().__init__()
+        self.reach = nn.Parameter(torch.zeros(()))
+
+    def forward(self):
+        pyro.sample("wide", dist.Uniform(-self.reach.exp(), self.reach.exp()))
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("known", dist.Uniform(-1.0, 1.0 + digit))
+        scale = pyro.sample("scale", dist.HalfCauchy(torch.tensor(1.0)))
+        pyro.sample("far", dist.Uniform(-1.0 - scale, 1.0 + scale))
+
+
+@pytest.mark.parametrize("family", [families.Beta, families.TruncatedNormal, families.Spline])
+def test_a_family_inside_an_interval_wants_one_that_stays(family):
+    """Outside it such a Q has no density: what it has inside would be more than 1."""
+
+    def build(chosen):
+        return InfoGAN(Reach(), (1, 8, 8), noise=2, posterior={"scale": families.Normal} | chosen)
+
+    assert build({"known": family}).prior.moving == {"wide", "far"}
+    for key in ("wide", "far", ("wide", "known")):
+        with pytest.raises(DeclarationError, match="the interval's ends"):
+            build({key: family})
 
 
 def test_the_entropy_of_a_learned_prior_is_in_the_metrics():

@@ -241,7 +241,18 @@ class TestHolding:
         ({"far": dist.LogNormal(math.inf, 1.0)}, "Normal with loc inf"),
         ({"wide": dist.Normal(torch.tensor(1e300, dtype=torch.float64), 1.0)}, "in float32"),
         ({"many": dist.Poisson(1e30)}, "score their own draws"),
-        ({"fixed": dist.VonMises(0.0, 1e30)}, "at most 1e12"),
+        ({"fixed": dist.VonMises(0.0, 1e5)}, "at most 10,000"),
+        ({"masked": dist.Normal(0.0, 1.0).mask(False)}, r"\.mask\(\)"),
+        ({"masks": dist.Normal(torch.zeros(2), 1.0).mask(False).to_event(1)}, r"\.mask\(\)"),
+        ({"heaped": dist.Beta(0.05, 0.05)}, "-15.456 nats, and -11"),
+        (
+            {
+                "rounded": dist.TransformedDistribution(
+                    dist.Uniform(0.0, 1.0), [dist.transforms.AffineTransform(1000.0, 1.0)]
+                )
+            },
+            "inf nats",
+        ),
         ({"learned": dist.Normal(torch.nn.Parameter(torch.zeros(())), 1.0)}, "nn.Module"),
     ],
     ids=lambda value: str(value)[:40],

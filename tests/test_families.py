@@ -1,4 +1,5 @@
 import copy
+import math
 import subprocess
 import sys
 from functools import partial
@@ -199,6 +200,63 @@ def test_truncated_normal_agrees_with_scipy():
         # At an end, rounding may put scipy's value outside, where the density is 0.
         known = torch.as_tensor(truth).isfinite()
         torch.testing.assert_close(ours[known], torch.as_tensor(truth)[known], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("loc", [-30.0, -1.9, 0.3, 1.2, 3.0, 30.0])
+def test_truncated_normal_draws_what_scipy_knows_of_it(loc, scale):
+    """Far past an edge too, where the probabilities of both ends are 0 in all their digits."""
+    torch.manual_seed(0)
+    at = torch.tensor(loc, requires_grad=True)
+    cut = TruncatedNormalDistribution(at, torch.tensor(scale), -1.0, 1.0)
+    draws = cut.rsample((20_000,))
+    (gradient,) = torch.autograd.grad(draws.mean(), at)
+
+    def moments(loc):
+        ends = (-1 - loc) / scale, (1 - loc) / scale
+        return scipy.stats.truncnorm.stats(*ends, loc, scale, moments="mv")
+
+    # By its tail's exponential, where scipy's own variance is a difference of equal numbers.
+    far = abs(loc) > 10
+    rate = (abs(loc) - 1) / scale**2
+    mean, variance = (math.copysign(1 - 1 / rate, loc), rate**-2) if far else moments(loc)
+    error = math.sqrt(variance / len(draws))
+    # Of float32, and of what the exponential leaves out.
+    assert abs(draws.mean().item() - mean) <= 4 * error + 1e-6 + 0.01 * far / rate
+    assert draws.abs().max() <= 1
+    # The variance of a truncated normal is σ² times the derivative of its mean.
+    assert gradient.item() == pytest.approx(variance / scale**2, rel=0.06, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", INSIDE, ids=lambda x: x.__name__)
+def test_bounded_families_have_no_density_outside(family):
+    """But for rounding: a draw of an interval may be the number beyond its end."""
+    prior = dist.Uniform(1000.0, 1001.0)
+    beyond = torch.nextafter(torch.tensor(1001.0), torch.tensor(2000.0))
+    outside = torch.tensor([999.0, 1001.5])
+    # Validation would refuse them before.
+    with pyro.validation_enabled(False):
+        posterior = family(prior, 4)(torch.zeros(1, 4))
+        assert posterior.log_prob(torch.tensor([1000.0, 1001.0, beyond])).isfinite().all()
+        assert (posterior.log_prob(outside) == -math.inf).all()
+
+
+def test_an_angle_in_an_interval_is_told_inside_it():
+    """Of any turn, as the generator has seen it; a shorter arc by the half turns around it."""
+    torch.manual_seed(0)
+    for prior in (dist.Uniform(0.0, 2 * math.pi), dist.Uniform(6 * math.pi, 7 * math.pi)):
+        head = families.VonMises(prior, 4)
+        posterior = head(5 * torch.randn(300, 4))
+        angles = torch.cat([posterior.mean, posterior.sample((50,)).flatten()])
+        middle = (prior.low + prior.high) / 2
+        assert ((angles - middle).abs() <= math.pi + 1e-5).all()
+        # A density goes round all the same.
+        turned = posterior.mean + 2 * math.pi
+        torch.testing.assert_close(
+            posterior.log_prob(turned), posterior.log_prob(posterior.mean), atol=1e-3, rtol=1e-4
+        )
+        wide = posterior.expand((2, 300))
+        assert ((wide.sample() - middle).abs() <= math.pi + 1e-5).all()
 
 
 def test_full_covariance_sees_what_the_factored_normal_cannot():

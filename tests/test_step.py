@@ -26,6 +26,7 @@ from pyro_infogan import (
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import Step
 from pyro_infogan.inference.adversarial import discriminator_loss, generator_loss
+from pyro_infogan.models import convolution
 from tests.conftest import small_codes
 
 PARTS = ("generator", "trunk", "discriminator", "posterior")
@@ -235,11 +236,47 @@ def test_bad_invariance_is_refused():
     Step(gan, Objective(invariance=Invariance(Affine(), codes=(("a", "b"),))))
 
 
+def test_no_layer_forms_a_gradient_of_the_other_players_weights(monkeypatch):
+    """Those with a backward pass of their own are not told what a pass is for."""
+    made = []
+    form = convolution._Shape.weight_gradient
+
+    def counted(shape, images, gradient, weight):
+        made.append((player, tuple(weight.shape), len(images)))
+        return form(shape, images, gradient, weight)
+
+    monkeypatch.setattr(convolution._Shape, "weight_gradient", counted)
+    gan = InfoGAN(small_codes(), (1, 28, 28), noise=4).train()
+    step = Step(gan)
+    drawn = step.draw(4)
+    player = "discriminator"
+    step.update_discriminator(torch.rand(4, 1, 28, 28), drawn)
+    player = "generator"
+    step.update_generator(drawn)
+    # Of real and generated images at once; and of the generator's.
+    assert made == [("discriminator", (128, 64, 4, 4), 8), ("generator", (128, 64, 4, 4), 4)]
+    assert all(weight.requires_grad for weight in gan.parameters())
+
+
 class TestStrokes:
     """A bar three pixels wide, made bolder to five or finer to one."""
 
     bar = torch.zeros(300, 1, 9, 9)
     bar[..., 3:6] = 1.0
+
+    def test_blends_are_of_maxima_and_minima(self):
+        torch.manual_seed(0)
+        images = torch.rand(200, 2, 7, 6)
+        thick, thin = Strokes(bolder=1.0, finer=0.0), Strokes(bolder=0.0, finer=1.0)
+        most = torch.nn.functional.max_pool2d(images, 3, 1, 1)
+        least = -torch.nn.functional.max_pool2d(-images, 3, 1, 1)
+        for distort, limit in ((thick, most), (thin, least)):
+            share = (distort(images) - images) / (limit - images)
+            moved = (limit - images).abs() > 0.1
+            for one, there in zip(share, moved, strict=True):
+                values = one[there]
+                assert -1e-5 <= values.min() <= values.max() <= 1 + 1e-5
+                assert values.max() - values.min() < 1e-4
 
     def test_bolder_and_finer_to_their_limits(self):
         widths = Strokes(bolder=1.0, finer=0.5)(self.bar)[:, 0, 4].sum(-1)
@@ -324,6 +361,26 @@ class TestAffine:
     def test_no_distortion_is_the_identity(self):
         still = Affine(rotation=0, shear=0, scale=0, shift=0)
         torch.testing.assert_close(still(self.images), self.images, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("shape", [(64, 64), (32, 64), (64, 16)])
+    def test_a_turn_is_one_whatever_the_shape(self, shape):
+        """A bar turns by up to 30°, and its angle is evenly drawn."""
+        torch.manual_seed(0)
+        height, width = shape
+        y, x = torch.meshgrid(
+            torch.arange(height) - (height - 1) / 2,
+            torch.arange(width) - (width - 1) / 2,
+            indexing="ij",
+        )
+        bar = ((y.abs() < 2) & (x.abs() < 6)).float().expand(400, 1, -1, -1)
+        turned = Affine(rotation=30, shear=0, scale=0, shift=0)(bar).squeeze(1)
+        mass = turned.sum((1, 2))
+        xx, yy, xy = ((turned * each).sum((1, 2)) / mass for each in (x * x, y * y, x * y))
+        angle = 0.5 * torch.atan2(2 * xy, xx - yy).rad2deg()
+        assert 28.5 < angle.abs().max() < 31.5
+        error = 30 / math.sqrt(3) / math.sqrt(len(angle))
+        assert abs(angle.mean()) <= 4 * error
+        assert abs(angle.square().mean().sqrt() - 30 / math.sqrt(3)) <= 2
 
     def test_each_image_gets_its_own(self):
         one = self.images[:1].expand(6, -1, -1, -1).contiguous()

@@ -44,6 +44,14 @@ def main(args: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Paths need not be text in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if "" in words:
+        # As a path it would be the working directory.
+        print(
+            f"error: arguments: got {shlex.join(words)}, expected no empty one. Set the variable "
+            "that it was to come from, or leave it out.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     command: Any = tyro.cli(
         FlagCreatePairsOff[OmitSubcommandPrefixes[Commands]],
         args=words,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
@@ -25,9 +25,9 @@ __all__ = [
     "flattened",
     "form_of",
     "is_angle",
+    "keep_unit",
     "log_prob",
     "sample",
-    "shown",
     "support",
     "traced",
     "unit",
@@ -35,6 +35,9 @@ __all__ = [
 
 
 _HELD = "__CF"
+
+Units = tuple[Tensor, Tensor]
+"""Centre and scale of a code, which broadcast to its event shape."""
 
 
 def support(prior: Distribution) -> constraints.Constraint:
@@ -124,7 +127,7 @@ def is_angle(prior: Distribution) -> bool:
 
 
 @singledispatch
-def _unit(base: constraints.Constraint, prior: Any) -> tuple[Tensor, Tensor]:
+def _unit(base: constraints.Constraint, prior: Any) -> Units:
     del base
     try:
         centre, scale = prior.mean, prior.stddev
@@ -141,7 +144,7 @@ def _(base: Any, prior: Any) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, (high - low) / 2
 
 
-def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
+def unit(prior: Distribution) -> Units:
     """Centre and scale that bring a continuous prior to the networks' range.
 
     An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
@@ -163,20 +166,13 @@ def unit(prior: Distribution) -> tuple[Tensor, Tensor]:
     return _unit(base_support(prior), prior)
 
 
-def shown(prior: Distribution) -> tuple[Tensor, Tensor]:
-    """From where to where a continuous code is shown, two tensors of its event shape.
+def keep_unit(module: nn.Module, prior: Distribution) -> None:
+    """Give a module the prior's centre and scale, which follow it across devices and into files.
 
-    Twice the range of :func:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1. An
-    angle has no outside: once around is all of it.
-
-    Example:
-        >>> low, high = shown(dist.Uniform(-1.0, 1.0))
-        >>> low.item(), high.item()
-        (-2.0, 2.0)
+    They stay those of the declaration, whatever the prior learns, and wherever the run is resumed.
     """
-    centre, scale = (part.expand(prior.event_shape) for part in unit(prior))
-    reach = scale if is_angle(prior) else 2 * scale
-    return centre - reach, centre + reach
+    for name, value in zip(("centre", "scale"), unit(prior), strict=True):
+        module.register_buffer(name, value.clone())
 
 
 @singledispatch
@@ -200,27 +196,27 @@ def _(prior: Any, value: Tensor) -> Tensor:
 
 
 @singledispatch
-def _encoded(form: Any, prior: Distribution, value: Tensor) -> Tensor:
+def _encoded(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
     del form
     if not support(prior).is_discrete:
-        centre, scale = unit(prior)
+        centre, scale = units or unit(prior)
         value = (value - centre) / scale
     return value.float()
 
 
 @_encoded.register(dist.Categorical)
-def _(form: Any, prior: Distribution, value: Tensor) -> Tensor:
-    del prior
+def _(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
+    del prior, units
     return F.one_hot(value.long(), form.support.upper_bound + 1).float()
 
 
 @_encoded.register(dist.VonMises)
-def _(form: Any, prior: Distribution, value: Tensor) -> Tensor:
-    del form, prior
+def _(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
+    del form, prior, units
     return torch.stack([value.cos(), value.sin()], -1)
 
 
-def encode(prior: Distribution, value: Tensor) -> Tensor:
+def encode(prior: Distribution, value: Tensor, units: Units | None = None) -> Tensor:
     """What the generator reads of a code.
 
     Categories become one-hot, angles cosine and sine, other continuous codes :func:`unit` numbers;
@@ -229,6 +225,7 @@ def encode(prior: Distribution, value: Tensor) -> Tensor:
     Args:
         prior: the code's prior, whose type decides.
         value: draws, of shape (*, event shape).
+        units: centre and scale of a continuous code, the prior's own by default.
 
     Returns:
         Floats of shape (*, width).
@@ -238,7 +235,7 @@ def encode(prior: Distribution, value: Tensor) -> Tensor:
         tensor([[0., 0., 1.],
                 [1., 0., 0.]])
     """
-    encoded = _encoded(form_of(prior), prior, value)
+    encoded = _encoded(form_of(prior), prior, value, units)
     return flattened(encoded, value.dim() - len(prior.event_shape))
 
 

@@ -1,5 +1,6 @@
 """CodePrior: what the rest of the library asks of a declaration."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,11 +9,17 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import DataError, DeclarationError, check_names, in_short
-from .element import encode, flattened, support
+from ..randomness import seeded
+from .element import Units, encode, flattened, is_angle, keep_unit, support
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
 
 __all__ = ["CodePrior", "Declaration", "Key", "label", "names_of"]
+
+# Draws that are scored to see whether a prior's density is theirs, and nats that they may be off
+# beside their standard errors.
+_SCORED = 10_000
+_ROUGHLY = 0.02
 
 Declaration = Mapping[str, Distribution] | Callable[[], Any]
 """How codes are declared: a distribution for each name, or a Pyro program that samples them."""
@@ -91,7 +98,11 @@ class CodePrior(nn.Module):
                 name: encode(prior, self._like[name]).shape[-1]
                 for name, prior in self.sites.items()
             }
+            self._units = nn.ModuleList(nn.Module() for _ in self.sites)
+            for module, prior in zip(self._units, self.sites.values(), strict=True):
+                keep_unit(module, prior)
             self._entropy = self.program.entropy()
+            self._check_entropy()
         except DeclarationError:
             raise
         except Exception as error:  # distributions raise what they like
@@ -102,6 +113,27 @@ class CodePrior(nn.Module):
                 fix="Bring each code to a scale near 1.",
             ) from error
 
+    @torch.no_grad()
+    def _check_entropy(self) -> None:
+        """Refuse a prior whose draws do not have the entropy of its density.
+
+        In L_I the one is held against the other. A draw may be rounded to where the density is 0,
+        or draws be heaped on the few numbers that float32 has between others.
+        """
+        with seeded(0):
+            log_p = self.log_prob(self.draw(_SCORED))
+        for name, (nats, error) in self._entropy.items():
+            told = -log_p[name].double()
+            slack = 6 * math.hypot(error, told.std().item() / math.sqrt(_SCORED))
+            apart = abs(told.mean().item() - nats)
+            if not (math.isfinite(nats) and math.isfinite(error) and apart <= slack + _ROUGHLY):
+                raise DeclarationError(
+                    f"code {name!r}",
+                    got=f"an entropy of {nats:.3f} nats, and {told.mean().item():.3f} of its draws",
+                    expected="draws that float32 can tell apart",
+                    fix="Bring the code to a scale near 1, and concentrations nearer to it.",
+                )
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CodePrior":
         super()._apply(fn, recurse)
         self._like = {name: fn(draw) for name, draw in self._like.items()}
@@ -109,8 +141,25 @@ class CodePrior(nn.Module):
 
     @property
     def sites(self) -> dict[str, Distribution]:
-        """Each code by itself, with empty batch shape."""
+        """Each code by itself, with empty batch shape, as declared."""
         return self.program.sites
+
+    def present(self) -> dict[str, Distribution]:
+        """Each code by itself, as what learns is now."""
+        return self.program.present() if self.learns else self.sites
+
+    @property
+    def learned(self) -> frozenset[str]:
+        """Codes whose distribution has parameters of its own, or of a code before it."""
+        return self.program.learned
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """Codes in an interval whose ends learn, or follow earlier codes without a known limit.
+
+        No family inside the interval of the declaration covers them.
+        """
+        return self.program.moving
 
     @property
     def learns(self) -> bool:
@@ -142,7 +191,31 @@ class CodePrior(nn.Module):
 
     def encode(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each code's encoding, (*, its width), in the order of the declaration."""
-        return {name: encode(prior, values[name]) for name, prior in self.sites.items()}
+        return {
+            name: encode(prior, values[name], self.unit(name)) for name, prior in self.sites.items()
+        }
+
+    def unit(self, name: str) -> Units:
+        """Centre and scale of a code as it was declared: :func:`~pyro_infogan.codes.unit`."""
+        module: Any = self._units[list(self.sites).index(name)]
+        return module.centre, module.scale
+
+    def shown(self, name: str) -> tuple[Tensor, Tensor]:
+        """From where to where a continuous code is shown, two tensors of its event shape.
+
+        Twice the range of :meth:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1. An
+        angle has no outside: once around is all of it.
+
+        Example:
+            >>> import pyro.distributions as dist
+            >>> low, high = CodePrior({"slant": dist.Uniform(-1.0, 1.0)}).shown("slant")
+            >>> low.item(), high.item()
+            (-2.0, 2.0)
+        """
+        prior = self.sites[name]
+        centre, scale = (part.expand(prior.event_shape) for part in self.unit(name))
+        reach = scale if is_angle(prior) else 2 * scale
+        return centre - reach, centre + reach
 
     def entropy(self) -> dict[str, Entropy]:
         """H(c | earlier codes) of each code, in nats; differential for a continuous one.

@@ -3,7 +3,7 @@
 import copy
 import keyword
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Transform, constraints
 
 from ..errors import DeclarationError, in_short
 from ..randomness import seeded
-from .element import log_prob, sample, traced
+from .element import base_support, bounds, log_prob, sample, traced
 from .joint import Marginal
 
 __all__ = [
@@ -44,6 +44,8 @@ RESERVED = (NOISE, PLATE, PIXELS)
 _ENTROPY_DRAWS = 100_000
 # Draws that tell whether a site of a program depends on others, and what its marginal is.
 _PROBED = 2_000
+# Of these, the share up to which ends of an interval are all known: each is met many times.
+_SEEN_ENDS = 0.05
 
 
 class Entropy(NamedTuple):
@@ -51,6 +53,17 @@ class Entropy(NamedTuple):
 
     nats: float
     error: float = 0.0
+
+    @classmethod
+    def together(cls, parts: Iterable["Entropy"]) -> "Entropy":
+        """Of codes together, by the chain rule; its error is theirs at most, as they share draws.
+
+        Example:
+            >>> Entropy.together([Entropy(1.0, 0.25), Entropy(0.5, 0.25)])
+            Entropy(nats=1.5, error=0.5)
+        """
+        nats, errors = zip(*parts, strict=True)
+        return cls(sum(nats), sum(errors))
 
 
 def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
@@ -153,22 +166,37 @@ def _checked_fixed(what: str, prior: Distribution) -> Distribution:
     return prior
 
 
+def _parts(prior: Distribution) -> Iterator[Distribution]:
+    """A distribution, and those that it is made of."""
+    yield prior
+    for value in vars(prior).values():
+        if isinstance(value, Distribution):
+            yield from _parts(value)
+
+
 def _parameters(prior: Distribution) -> Iterator[tuple[Distribution, str, Tensor]]:
     """The numbers that a distribution was made with, those of its parts included."""
-    for name, value in vars(prior).items():
-        if isinstance(value, Distribution):
-            yield from _parameters(value)
-        # A logit may be −∞: a category that never comes.
-        elif isinstance(value, Tensor) and name in prior.arg_constraints and name != "logits":
-            yield prior, name, value
+    for part in _parts(prior):
+        for name, value in vars(part).items():
+            # A logit may be −∞: a category that never comes.
+            if isinstance(value, Tensor) and name in part.arg_constraints and name != "logits":
+                yield part, name, value
 
 
 def _checked_numbers(what: str, prior: Distribution) -> Distribution:
-    """Refuse numbers of which draws are no numbers, or never end.
+    """Refuse numbers of which draws are no numbers, or densities that are none.
 
     Raises:
-        DeclarationError: for a parameter that is not finite, or an angle all but fixed.
+        DeclarationError: for a parameter that is not finite, an angle all but fixed, or a
+            distribution whose probability is masked.
     """
+    if any(isinstance(part, dist.MaskedDistribution) for part in _parts(prior)):
+        raise DeclarationError(
+            what,
+            got="a distribution whose probability is masked",
+            expected="one that scores its draws",
+            fix="Leave out .mask(); λ weighs a code.",
+        )
     for part, name, value in _parameters(prior):
         if not value.isfinite().all():
             raise DeclarationError(
@@ -177,13 +205,13 @@ def _checked_numbers(what: str, prior: Distribution) -> Distribution:
                 expected="finite numbers, in float32",
                 fix="Bring the code to a scale near 1.",
             )
-        # torch's rejection sampling does not end from 1e18 on.
-        if isinstance(part, dist.VonMises) and name == "concentration" and value.max() > 1e12:
+        # Beyond it the density is a difference of numbers that float32 cannot tell apart.
+        if isinstance(part, dist.VonMises) and name == "concentration" and value.max() > 1e4:
             raise DeclarationError(
                 what,
                 got=f"an angle of concentration {value.max().item():g}",
-                expected="at most 1e12, of which all draws are the same to a millionth",
-                fix="Leave the code out, or lower its concentration.",
+                expected="at most 10,000, where its deviation is half a degree",
+                fix="Declare a Normal, or lower the concentration.",
             )
     return prior
 
@@ -192,7 +220,7 @@ class _Numbers(Messenger):
     """Looks at each site's numbers before it is drawn."""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if isinstance(msg["fn"], Distribution):
+        if isinstance(msg["fn"], Distribution) and not msg["is_observed"]:
             _checked_numbers(f"code {msg['name']!r}", msg["fn"])
 
 
@@ -211,7 +239,15 @@ class CodeProgram(Protocol):
     """What :class:`~pyro_infogan.codes.CodePrior` asks of either way of declaring."""
 
     sites: dict[str, Distribution]
-    """Each code by itself, with empty batch shape."""
+    """Each code by itself, with empty batch shape, as declared."""
+    learned: frozenset[str]
+    """Codes whose distribution has parameters that learn."""
+    moving: frozenset[str]
+    """Codes in an interval whose ends learn, or follow earlier codes without a known limit."""
+
+    def present(self) -> dict[str, Distribution]:
+        """Each code by itself, as the parameters are now."""
+        ...
 
     def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``n`` draws of each code, (n, event shape), given those that are held.
@@ -249,6 +285,7 @@ class Independent(nn.Module):
             what = f"code {_checked_name(name)!r}"
             fixed = _checked_fixed(what, _checked_prior(what, prior))
             self.sites[name] = _checked_numbers(what, mapped(fixed, _of_default_type))
+        self.learned = self.moving = frozenset[str]()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Independent":
         super()._apply(fn, recurse)
@@ -258,6 +295,10 @@ class Independent(nn.Module):
     def forward(self) -> dict[str, Tensor]:
         """Sample every code's site, in the plates around the call."""
         return {name: sample(name, prior) for name, prior in self.sites.items()}
+
+    def present(self) -> dict[str, Distribution]:
+        """Each code by itself: as declared, for nothing here learns."""
+        return self.sites
 
     def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``n`` draws of each code, without the cost of a trace."""
@@ -330,16 +371,18 @@ class Dependent(nn.Module):
         for _ in range(8):
             self._run(3)
         together = self._run(_PROBED)
-        self.sites = {}
-        for name, site in together.items():
-            _checked_name(name)
-            _checked_batch(f"code {name!r}", site["fn"], _PROBED)
-            if _varies(site["fn"], _PROBED):
-                prior = _marginal(site["fn"])
-            else:
-                prior = _checked_prior(f"code {name!r}", alone[name]["fn"])
-            # A snapshot: the scale of an encoding must not move while a prior learns.
-            self.sites[name] = mapped(prior, lambda tensor: tensor.detach().clone())
+        self.sites = _by_themselves(alone, together)
+        with torch.enable_grad():
+            felt = {name: site["fn"] for name, site in self._run(2).items()}
+        self.learned = frozenset(name for name in felt if _learns(felt[name]))
+        self.moving = frozenset(
+            name for name in felt if _ends_learn(felt[name]) or _ends_vary(together[name]["fn"])
+        )
+
+    def present(self) -> dict[str, Distribution]:
+        """Each code by itself, as the parameters are now."""
+        with seeded(0), torch.no_grad():
+            return _by_themselves(self._run(None), self._run(_PROBED))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Dependent":
         super()._apply(fn, recurse)
@@ -443,6 +486,50 @@ def _of_default_type(tensor: Tensor) -> Tensor:
 def _mean(terms: Tensor) -> Entropy:
     terms = terms.double()
     return Entropy(terms.mean().item(), terms.std().item() / math.sqrt(len(terms)))
+
+
+def _by_themselves(
+    alone: Mapping[str, Mapping[str, Any]], together: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Distribution]:
+    """Each code's distribution by itself, of sites of a run alone and of one in a plate."""
+    sites = {}
+    for name, site in together.items():
+        _checked_name(name)
+        _checked_batch(f"code {name!r}", site["fn"], _PROBED)
+        if _varies(site["fn"], _PROBED):
+            prior = _marginal(site["fn"])
+        else:
+            prior = _checked_prior(f"code {name!r}", alone[name]["fn"])
+        sites[name] = mapped(prior, lambda tensor: tensor.detach().clone())
+    return sites
+
+
+def _learns(distribution: Distribution) -> bool:
+    """Whether a gradient leaves any number of a distribution."""
+    found = []
+    mapped(distribution, lambda tensor: found.append(tensor.requires_grad) or tensor)
+    return any(found)
+
+
+def _ends(distribution: Distribution) -> list[Tensor]:
+    """Those of the interval that a distribution lies in; none, where it lies in no interval."""
+    base = base_support(distribution)
+    return list(bounds(base)) if isinstance(base, constraints.interval) else []
+
+
+def _ends_learn(distribution: Distribution) -> bool:
+    return any(end.requires_grad for end in _ends(distribution))
+
+
+def _ends_vary(conditionals: Distribution) -> bool:
+    """Whether the ends of an interval differ between draws by more than a few known values."""
+    axes = len(conditionals.batch_shape) + len(conditionals.event_shape)
+    return any(
+        len(column.unique()) > _SEEN_ENDS * len(end)
+        for end in _ends(conditionals)
+        if end.dim() == axes and len(end) > 1
+        for column in end.reshape(len(end), -1).unbind(1)
+    )
 
 
 def _varies(conditional: Distribution, n: int) -> bool:

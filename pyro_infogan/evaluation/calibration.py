@@ -179,18 +179,19 @@ def _evidence(
     samples: int,
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """For each code, what :func:`_of_ranks` or :func:`_of_confidences` reads, (n, *numbers)."""
+    sites = prior.present()
     for key, posterior in posteriors.items():
         if not isinstance(key, str):
             drawn = prior.split(posterior.sample(torch.Size([samples])), key)
             for name, values in drawn.items():
-                yield name, _ranked(prior.sites[name], codes[name], values)
+                yield name, _ranked(sites[name], codes[name], values)
             continue
         element = element_of(posterior)
         if prior.is_discrete(key) and element.has_enumerate_support:
             yield key, _forecast(element, codes[key])
         else:
             values = posterior.sample(torch.Size([samples]))
-            yield key, _ranked(prior.sites[key], codes[key], values, element)
+            yield key, _ranked(sites[key], codes[key], values, element)
 
 
 def _forecast(posterior: Any, truth: Tensor) -> dict[str, Tensor]:
@@ -305,6 +306,16 @@ def _(posterior: Any, low: Tensor, high: Tensor) -> Tensor:
     inside = torch.minimum(torch.maximum(loc, low), high)
     # By what renormalising divides the density; exact where the cdf is 0 or 1 in all its digits.
     return dist.Normal(loc, scale).log_prob(inside) - cut.log_prob(inside)
+
+
+@_log_mass.register(dist.Laplace)
+def _(posterior: Any, low: Tensor, high: Tensor) -> Tensor:
+    start, end = (low - posterior.loc) / posterior.scale, (high - posterior.loc) / posterior.scale
+    # Mirrored, where the peak lies nearer to the lower end: the tail is a plain exponential.
+    start, end = (torch.where(start + end > 0, *each) for each in ((-end, start), (-start, end)))
+    tail = end - math.log(2) + torch.log(-torch.expm1(start - end))
+    around = torch.log1p(-(start.clamp(max=0).exp() + (-end).clamp(max=0).exp()) / 2)
+    return torch.where(end < 0, tail, around)
 
 
 @_log_mass.register(dist.MixtureSameFamily)

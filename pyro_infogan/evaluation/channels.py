@@ -67,11 +67,7 @@ class Channel:
         prior = CodePrior(self.codes)
         codes = prior.draw(n)
         scored = scores(prior, (posterior or self.posterior)(self.observe(codes)), codes)
-        entropies = prior.entropy().values()
-        joint = Entropy(
-            sum(entropy.nats for entropy in entropies),
-            math.hypot(*(entropy.error for entropy in entropies)),
-        )
+        joint = Entropy.together(prior.entropy().values())
         return Information.of(torch.stack(list(scored.values())).sum(0), joint)
 
 

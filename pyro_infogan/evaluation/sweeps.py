@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..codes import element_of, unit
+from ..codes import element_of
 from ..datasets import Factor, ImageSet
 from ..errors import DataError, checked_count
 from ..images import scaled
@@ -226,7 +226,7 @@ def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int, Tensor]]:
             support = element.enumerate_support(expand=False).flatten()
             every = [support] * max(1, shape.numel())
         else:
-            ends = [part.expand(shape).reshape(-1).tolist() for part in unit(prior)]
+            ends = [part.expand(shape).reshape(-1).tolist() for part in gan.prior.unit(name)]
             every = [
                 torch.linspace(centre - scale, centre + scale, columns)
                 for centre, scale in zip(*ends, strict=True)

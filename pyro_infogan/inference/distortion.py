@@ -55,9 +55,12 @@ class Affine:
         )
         turn = turn * math.radians(self.rotation)
         wide, high = 1 + self.scale * wide, 1 + self.scale * high
+        # A grid goes from −1 to 1 along either side, however long they are.
+        tall = images.shape[-2] / images.shape[-1]
+        slanted = self.shear * shear - turn.sin() * high
         rows = [
-            [turn.cos() * wide, self.shear * shear - turn.sin() * high, 2 * self.shift * across],
-            [turn.sin() * wide, turn.cos() * high, 2 * self.shift * down],
+            [turn.cos() * wide, slanted * tall, 2 * self.shift * across],
+            [turn.sin() * wide / tall, turn.cos() * high, 2 * self.shift * down],
         ]
         maps = torch.stack([torch.stack(row, -1) for row in rows], 1)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
@@ -87,11 +90,10 @@ class Strokes:
         """Distorted images of the same shape (n, C, H, W)."""
         draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
         share = draws * (self.bolder + self.finer) - self.finer
-        bold = F.max_pool2d(images, 3, stride=1, padding=1)
-        fine = -F.max_pool2d(-images, 3, stride=1, padding=1)
-        return torch.where(
-            share > 0, torch.lerp(images, bold, share), torch.lerp(images, fine, -share)
-        )
+        # Minima are maxima of what is left below.
+        side = torch.where(share > 0, 1.0, -1.0).to(images.dtype)
+        pooled = side * F.max_pool2d(side * images, 3, stride=1, padding=1)
+        return torch.lerp(images, pooled, share.abs())
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,18 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
-from ..codes import CodePrior, Key, Marginal, element_of, names_of, sample, support
+from ..codes import (
+    CodePrior,
+    Key,
+    Marginal,
+    base_support,
+    element_of,
+    names_of,
+    sample,
+    support,
+)
 from ..errors import DeclarationError, check_names
 from ..randomness import seeded
 from . import families
@@ -80,7 +89,10 @@ class Posterior(nn.Module):
         try:
             family = chosen[key] if key in chosen else families.default(code)
             self.families[key] = family
-            return _checked_fit(code, built(family, code, features, **A_FAMILY), features)
+            head = _checked_fit(code, built(family, code, features, **A_FAMILY), features)
+            if any(name in prior.moving for name in names_of(key)):
+                _check_unbounded(head, features)
+            return head
         except DeclarationError as error:
             what = f"code {key!r}" if isinstance(key, str) else f"codes {key!r}"
             raise error.within(what) from None
@@ -186,17 +198,24 @@ def parameters(posterior: Any) -> tuple[str, dict[str, Tensor]]:
     }
 
 
+def _first(head: nn.Module, features: int) -> Distribution:
+    """What a head gives of two images whose features are all 0."""
+    training = head.training
+    device = next((parameter.device for parameter in head.parameters()), None)
+    try:
+        return head.eval()(torch.zeros(2, features, device=device))
+    finally:
+        head.train(training)
+
+
 def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Module:
     """A head that neither broadcasts silently nor fails to score what the prior draws.
 
     Raises:
         DeclarationError: for one that does.
     """
-    training = head.training
-    device = next((parameter.device for parameter in head.parameters()), None)
     with torch.no_grad(), seeded(0):
-        posterior = head.eval()(torch.zeros(2, features, device=device))
-        head.train(training)
+        posterior = _first(head, features)
         if not isinstance(posterior, TorchDistributionMixin):
             raise DeclarationError(
                 "posterior",
@@ -223,6 +242,23 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 fix="Choose another family.",
             )
     return head
+
+
+def _check_unbounded(head: nn.Module, features: int) -> None:
+    """Refuse a family inside an interval for codes that will not stay in the declared one.
+
+    Outside it the family has no density, and as much of it as it had left would be no bound.
+    """
+    with torch.no_grad(), seeded(0):
+        posterior = _first(head, features)
+    if isinstance(base_support(posterior), constraints.interval):
+        raise DeclarationError(
+            "posterior",
+            got=f"a family inside {support(posterior)}",
+            expected="one of the real line: the interval's ends learn, or follow other codes "
+            "without a known limit",
+            fix="Use a family such as families.Normal.",
+        )
 
 
 def in_words(prior: Distribution) -> str:

@@ -23,12 +23,13 @@ gradient does not feel where it draws images of its own (``Objective(redraw=True
 Whatever images an update asks the trunk about pass it at once where it can tell batches apart
 (:class:`~pyro_infogan.models.networks.Trunk`): batch norm takes the statistics of each by itself.
 
-Each backward pass names the parameters it is for, so that no gradient of another's weights is ever
-formed.
+Each backward pass names the parameters it is for, and what the generator is judged by is computed
+without gradients for the discriminator's: none of another player's weights is formed.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -260,6 +261,22 @@ class Seen(NamedTuple):
     distorted: Tensor | None = None
 
 
+@contextmanager
+def _held(weights: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Inside, what is computed with these weights has no gradient for them.
+
+    A backward pass that names other parameters would drop it, but a layer with a backward pass of
+    its own, as :mod:`~pyro_infogan.models.convolution` has, is not told so and forms it.
+    """
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
 def _as_they_are(weights: Sequence[nn.Parameter]) -> None:
     """A process by itself averages nothing."""
 
@@ -425,7 +442,7 @@ class Step:
         gan, terms = self.gan, self.objective.prior
         codes, generated = drawn
         scored = gan.posterior.scored if self.objective.info_updates_generator else ()
-        with self._autocast(generated.device):
+        with _held(self.players["discriminator"]), self._autocast(generated.device):
             (seen,) = self._see((generated, scored))
             loss = generator_loss(gan.discriminator(seen.plain))
             bound = torch.zeros_like(loss)

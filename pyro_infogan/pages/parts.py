@@ -29,9 +29,9 @@ def carried(gan: InfoGAN, information: Mapping[Key, Information]) -> Iterable[st
 
 def declaration(gan: InfoGAN, information: Mapping[Key, Information]) -> str:
     """The section of what was declared, a row a code, which links to the code's own section."""
-    rows = []
+    rows, sites = [], gan.prior.present()
     for key, info in information.items():
-        priors = "<br>".join(escaped(in_words(gan.prior.sites[name])) for name in names_of(key))
+        priors = "<br>".join(escaped(in_words(sites[name])) for name in names_of(key))
         rows.append(
             f'<tr><th scope="row"><a href="#{escaped(anchor(label(key)))}">{escaped(label(key))}'
             f'</a></th><td>{priors}</td><td class="n">{nats(info)}</td>'

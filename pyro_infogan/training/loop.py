@@ -185,15 +185,17 @@ def train(
         )
         for done in bar:
             chosen, count = next(order)
-            places = chosen.to(device)
+            # Once a step, and without waiting for a GPU.
+            places = chosen.to(device, non_blocking=True)
             told = {
                 name: each.at(places).first(count)
                 for name, each in observed.items()
                 if labelled[name][chosen[:count]].any()
             }
             try:
-                batch = images[chosen.to(images.device)].to(device)
-                log.add(done, step(scaled(batch), told), every)
+                batch = images[places if images.device == device else chosen]
+                real = scaled(batch.to(device, non_blocking=True))
+                log.add(done, step(real, told), every)
             except (RuntimeError, ValueError):
                 # Of weights that are not finite some densities cannot be drawn from.
                 if _broken_weight(gan):
@@ -284,9 +286,14 @@ def _check_counts(
         )
 
 
+@torch.no_grad()
 def _broken_weight(gan: InfoGAN) -> str | None:
-    weights = gan.named_parameters()
-    return next((f"weight {name}" for name, value in weights if not value.isfinite().all()), None)
+    weights = {name: value for name, value in gan.named_parameters() if value.numel()}
+    # The ends are no numbers where any number between is none; one look at a GPU for all of them.
+    ends = torch.stack([end for value in weights.values() for end in value.aminmax()])
+    if ends.isfinite().all():
+        return None
+    return next(f"weight {name}" for name, value in weights.items() if not value.isfinite().all())
 
 
 def _stop_unless_finite(log: Log, gan: InfoGAN, step: int, run: Run | None) -> None:

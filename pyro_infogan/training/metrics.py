@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from ..distributed import Alone
@@ -60,7 +61,11 @@ class Log:
     def means(self) -> Metrics:
         """Of the line so far."""
         sums, counts = self._totals(self.sums, self.counts)
-        return {name: (total / counts[name]).item() for name, total in sums.items()}
+        if not sums:
+            return {}
+        # One look at a GPU for all of them.
+        means = torch.stack([total / counts[name] for name, total in sums.items()]).tolist()
+        return dict(zip(sums, means, strict=True))
 
     def _totals(
         self, sums: Mapping[str, Tensor], counts: Mapping[str, int]

@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Distribution, SigmoidTransform,
 from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
-from ...codes import base_support, is_angle
+from ...codes import base_support, is_angle, keep_unit
 from ...errors import DeclarationError
 from .head import FLOOR, Head, UnitHead, positive
 
@@ -23,6 +23,17 @@ _EDGE = 1e-6
 _STEEP = 7.0
 # Half-widths of the interval that a cut normal's mean and scale may reach.
 _FAR = 30.0
+# Log-probability under which the normal's own quantile function is told by its logarithm.
+_TAIL = -20.0
+# Share of an end's size by which rounding may put a draw beyond it.
+_ROUNDING = 1e-6
+
+
+def _beyond(value: Tensor, low: Any, high: Any) -> Tensor:
+    """Whether a value lies outside an interval, by more than rounding."""
+    low, high = torch.as_tensor(low), torch.as_tensor(high)
+    slack = _ROUNDING * torch.maximum(low.abs(), high.abs())
+    return (value < low - slack) | (value > high + slack)
 
 
 class _IntervalHead(UnitHead):
@@ -58,9 +69,10 @@ class _Stretched(dist.TransformedDistribution):
         return constraints.interval(self.low, self.low + self.width)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        edge = _EDGE * torch.as_tensor(self.width)
-        inside = value.clamp(self.low + edge, self.low + self.width - edge)
-        return super().log_prob(inside)
+        share = ((value - self.low) / self.width).clamp(_EDGE, 1 - _EDGE)
+        density = self.base_dist.log_prob(share) - torch.as_tensor(self.width).log()
+        outside = _beyond(value, self.low, self.low + self.width)
+        return density.masked_fill(outside, -math.inf)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return super().rsample(sample_shape).clamp(self.low, self.low + self.width)
@@ -261,19 +273,21 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
         # log(Φ(end) − Φ(start)) without leaving the logarithm.
         mass = upper + torch.log(-torch.expm1(lower - upper))
         loc, scale = self.loc.double(), self.scale.double()
-        density = dist.Normal(loc, scale, validate_args=False).log_prob(value)
-        return (density - mass).to(self.loc.dtype)
+        density = dist.Normal(loc, scale, validate_args=False).log_prob(value) - mass
+        outside = _beyond(value, self.low, self.high)
+        return density.masked_fill(outside, -math.inf).to(self.loc.dtype)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws by the inverse of the distribution function, differentiable."""
         shape = self._extended_shape(torch.Size(sample_shape))
         start, end, sign = self._ends()
         share = torch.rand(shape, device=self.loc.device, dtype=torch.float64)
-        lower, upper = torch.special.ndtr(start), torch.special.ndtr(end)
-        # Far in a tail the probabilities underflow; the clamp then gives the nearer end.
-        standard = torch.special.ndtri(torch.lerp(lower, upper, share)).clamp(start, end)
-        drawn = self.loc + self.scale * (sign * standard).to(self.loc.dtype)
-        return drawn.clamp(self.low, self.high)
+        lower, upper = torch.special.log_ndtr(start), torch.special.log_ndtr(end)
+        # log((1 − share) Φ(start) + share Φ(end)): far in a tail both are 0 in all their digits.
+        log_p = upper + torch.log(share + (1 - share) * torch.exp(lower - upper))
+        standard = _log_quantile(log_p).clamp(start, end)
+        drawn = self.loc.double() + self.scale.double() * sign * standard
+        return drawn.to(self.loc.dtype).clamp(self.low, self.high)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws without a gradient."""
@@ -281,11 +295,35 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
             return self.rsample(sample_shape)
 
 
+def _log_quantile(log_p: Tensor) -> Tensor:
+    """Where the standard normal's distribution function is exp(``log_p``), however low; float64."""
+    middle = torch.special.ndtri(log_p.clamp(min=_TAIL).exp())
+    low = log_p.clamp(max=_TAIL)
+    with torch.no_grad():
+        # From below: log Φ is concave, so that Newton's steps never pass the root.
+        x = -(-2 * low).sqrt()
+        for _ in range(5):
+            x = _newton(x, low)
+    # The last step has the gradient of the root.
+    return torch.where(log_p < _TAIL, _newton(x, low), middle)
+
+
+def _newton(x: Tensor, log_p: Tensor) -> Tensor:
+    """A step towards log Φ(x) = ``log_p``, x at most 0."""
+    # Φ/φ, without either.
+    inverse_slope = math.sqrt(math.pi / 2) * torch.special.erfcx(-x / math.sqrt(2))
+    return x - (torch.special.log_ndtr(x) - log_p) * inverse_slope
+
+
 class VonMises(Head):
     """Location and concentration κ of an angle, from the two numbers κ (cos, sin).
 
+    For a prior on an interval, an angle is told as the number within half a turn of its middle.
+
     κ is kept within [0.001, 10,000]: at infinity von Mises sampling would never end.
     """
+
+    centre: Tensor
 
     def __init__(self, prior: Distribution, features: int) -> None:
         base = base_support(prior)
@@ -303,6 +341,8 @@ class VonMises(Head):
                 fix="Declare the code in radians, or use families.Normal.",
             )
         super().__init__(features, prior.event_shape, 2)
+        self.around = not is_angle(prior)
+        keep_unit(self, prior)
 
     def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
@@ -310,8 +350,32 @@ class VonMises(Head):
         # At the origin neither the angle nor the length has a gradient.
         cosine = cosine + 1e-6
         concentration = torch.hypot(cosine, sine).clamp(1e-3, 1e4)
-        posterior = dist.VonMises(torch.atan2(sine, cosine), concentration)
+        angle = torch.atan2(sine, cosine)
+        if self.around:
+            posterior = _VonMisesAround(angle, concentration, self.centre)
+        else:
+            posterior = dist.VonMises(angle, concentration)
         return posterior.to_event(len(self.vector))
+
+
+class _VonMisesAround(dist.VonMises):
+    """A von Mises distribution of angles told as the numbers within half a turn of a centre."""
+
+    def __init__(self, loc: Tensor, concentration: Tensor, centre: Tensor) -> None:
+        self.centre = centre
+        super().__init__(self._told(loc), concentration)
+
+    def _told(self, angle: Tensor) -> Tensor:
+        turns = (angle - self.centre + math.pi).remainder(2 * math.pi)
+        return self.centre - math.pi + turns
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self._told(super().sample(torch.Size(sample_shape)))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_VonMisesAround":
+        del _instance
+        parts = self.loc.expand(batch_shape), self.concentration.expand(batch_shape)
+        return _VonMisesAround(*parts, self.centre)
 
 
 class Dirichlet(Head):

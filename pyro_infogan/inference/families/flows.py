@@ -8,8 +8,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from ...codes import keep_unit
 from ...errors import DeclarationError
-from .head import keep_unit
 
 __all__ = ["Zuko"]
 

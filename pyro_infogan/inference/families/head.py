@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ...codes import unit
+from ...codes import keep_unit
 
 __all__ = ["FLOOR", "Head", "UnitHead"]
 
@@ -19,12 +19,6 @@ _MAX_LOG = 10.0
 def positive(raw: Tensor) -> Tensor:
     """A positive number from any, without overflow."""
     return raw.clamp(max=_MAX_LOG).exp()
-
-
-def keep_unit(module: nn.Module, prior: Distribution) -> None:
-    """Give a module the prior's centre and scale, which follow it across devices."""
-    for name, value in zip(("centre", "scale"), unit(prior), strict=True):
-        module.register_buffer(name, value.clone(), persistent=False)
 
 
 class Head(nn.Module):
