@@ -1,5 +1,6 @@
 """Declarations as plain data: what a checkpoint can say, compare and build again without code."""
 
+import copy
 import inspect
 import math
 import re
@@ -60,11 +61,14 @@ def describe(prior: Distribution) -> dict[str, Any]:
         {'distribution': 'Uniform', 'low': -1.0, 'high': 1.0}
     """
     name = named(type(prior), dist)
+    # A copy: what a distribution is asked for, some keep, and then contradict themselves.
+    prior = copy.copy(prior)
     if isinstance(name, str):
         arguments = list(inspect.signature(type(prior).__init__).parameters)[1:]
         # Of several ways to say the same, one.
         for kept, others in (
             ("probs", {"logits"}),
+            ("gate", {"gate_logits"}),
             ("scale_tril", {"covariance_matrix", "precision_matrix"}),
         ):
             if kept in arguments:
@@ -128,7 +132,7 @@ def restore(described: Mapping[str, Any]) -> Distribution:
     for argument, value in described.items():
         if isinstance(value, Mapping):
             arguments[argument] = restore(value)
-        elif isinstance(value, list | float):
+        elif isinstance(value, list | float | bool):
             arguments[argument] = torch.tensor(value)
         elif argument != "distribution":
             arguments[argument] = value

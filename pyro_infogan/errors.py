@@ -4,6 +4,8 @@ Every error a user can cause is an :class:`InfoGANError`; anything else that esc
 a defect of it.
 """
 
+import math
+import operator
 from collections.abc import Collection, Iterable
 from typing import Any, Self, overload
 
@@ -96,14 +98,19 @@ def checked_count(
     Raises:
         InfoGANError: of the type ``error``, otherwise.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    try:
+        # numpy's whole numbers too.
+        count = -math.inf if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = -math.inf
+    if not isinstance(count, int) or count < least:
         raise error(
             what,
             got=repr(value),
             expected=f"a whole number, {least} or more",
             fix="Give one that is.",
         )
-    return value
+    return count
 
 
 def check_names(

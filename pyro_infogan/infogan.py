@@ -111,6 +111,13 @@ class InfoGAN(nn.Module):
         self.networks = networks
         self.prior = CodePrior(codes)
         pair = networks(self.image_shape, noise + self.prior.width)
+        if not isinstance(pair, nets.Pair):
+            raise DeclarationError(
+                "networks",
+                got=f"a function that gives {type(pair).__name__}",
+                expected="one that gives networks.Pair(generator, trunk, features)",
+                fix="Return the two networks, and how many features the trunk gives, in one.",
+            )
         self.generator, self.trunk = pair.generator, pair.trunk
         self.discriminator = nn.Linear(pair.features, 1)
         hidden = nets.posterior_layer(pair.features, pair.hidden)
@@ -146,10 +153,12 @@ class InfoGAN(nn.Module):
 
     def _check_networks(self) -> None:
         """Refuse networks that do not fit the declaration, before they fail in training."""
+        low = high = 0.0
         with torch.no_grad(), evaluating(self), seeded(0):
             try:
                 images = self.decode(*self.draw(2))
                 found = tuple(images.shape), tuple(self.trunk(images.to(self.dtype)).shape)
+                low, high = images.min().item(), images.max().item()
             except RuntimeError as error:
                 found = (str(error).splitlines() or ["an error"])[0]
         expected = (2, *self.image_shape), (2, self.discriminator.in_features)
@@ -159,6 +168,14 @@ class InfoGAN(nn.Module):
                 got=f"shapes of images and features {found}",
                 expected=f"{expected[0]} and {expected[1]}",
                 fix="Build both for the image_shape and inputs that the function is called with.",
+            )
+        if low < 0 or high > 1:
+            raise DeclarationError(
+                "networks, for 2 images",
+                got=f"a generator of values from {low:.3g} to {high:.3g}",
+                expected="values in [0, 1]",
+                fix="End it in nn.Sigmoid(); of tanh(x), which goes from −1 to 1, take half of "
+                "1 + tanh(x).",
             )
 
     def _weights(self, chosen: Mapping[Any, float]) -> dict[Key, float]:
@@ -390,6 +407,7 @@ class InfoGAN(nn.Module):
 
         In training each is normalised by statistics of its own.
         """
+        batches = tuple(images.to(self.dtype) for images in batches)
         if isinstance(self.trunk, nets.Trunk):
             return self.trunk.each(*batches)
         return [self.trunk(images) for images in batches]

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_infogan import InfoGAN, families, figures
+from pyro_infogan import InfoGAN, families, figures, traversal
 from pyro_infogan.codes import CodePrior, Marginal, encode, unit
 from pyro_infogan.errors import DeclarationError, RunError
 from pyro_infogan.inference import Objective, PriorTerms, Rates, Step, scores
@@ -466,6 +466,19 @@ def test_a_prior_that_begins_at_random_is_loaded_as_it_was_declared(tmp_path):
         for key, q in gan.infer(images).items():
             torch.testing.assert_close(again.infer(images)[key].mean, q.mean, equal_nan=True)
     torch.testing.assert_close(again.prior.shown("slant"), gan.prior.shown("slant"))
+
+
+def test_counts_that_end_at_different_numbers_are_told_up_to_the_greatest():
+    def counts():
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("count", dist.Binomial(digit.float() + 1, torch.tensor(0.5)))
+
+    gan = InfoGAN(counts, (1, 8, 8), noise=2).eval()
+    assert gan.prior.sites["count"].enumerate_support().tolist() == [0.0, 1.0, 2.0, 3.0]
+    values, labels = traversal.values_of(gan, "count")
+    assert values.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert list(labels) == ["0", "1", "2", "3"]
+    gan.generate(4, {"count": values})
 
 
 class Reach(nn.Module):

@@ -240,7 +240,8 @@ class TestHolding:
         ({"slants": dist.Normal(torch.tensor([0.0, math.inf]), 1.0).to_event(1)}, "loc inf"),
         ({"far": dist.LogNormal(math.inf, 1.0)}, "Normal with loc inf"),
         ({"wide": dist.Normal(torch.tensor(1e300, dtype=torch.float64), 1.0)}, "in float32"),
-        ({"many": dist.Poisson(1e30)}, "score their own draws"),
+        ({"many": dist.Poisson(1e30)}, "scores its own draws"),
+        ({"few": dist.Empirical(torch.arange(3.0), torch.zeros(3))}, "'few', Empirical: got Value"),
         ({"fixed": dist.VonMises(0.0, 1e5)}, "at most 10,000"),
         ({"masked": dist.Normal(0.0, 1.0).mask(False)}, r"\.mask\(\)"),
         ({"masks": dist.Normal(torch.zeros(2), 1.0).mask(False).to_event(1)}, r"\.mask\(\)"),
@@ -262,3 +263,20 @@ def test_bad_declarations_are_refused(declaration, says):
         CodePrior(declaration)
     assert "got" in str(caught.value)
     assert "expected" in str(caught.value)
+
+
+def test_a_half_line_that_calls_itself_an_interval_is_read_by_its_moments():
+    prior = dist.GeneralizedPareto(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.1))
+    centre, scale = unit(prior)
+    assert centre == prior.mean
+    assert scale == prior.stddev
+
+
+def test_describing_a_prior_leaves_it_alone():
+    """Some distributions keep what they are asked for, and then contradict themselves."""
+    prior = dist.ZeroInflatedPoisson(torch.tensor(3.0), gate=torch.tensor(0.3))
+    described = describe(prior)
+    assert described == describe(restore(described))
+    assert prior.expand([4]).sample().shape == (4,)
+    mixed = dist.MaskedMixture(torch.tensor(True), dist.Normal(0.0, 1.0), dist.Normal(3.0, 2.0))
+    assert restore(describe(mixed)).mean == mixed.mean

@@ -117,6 +117,13 @@ def test_the_generator_reads_codes_in_their_own_values(zoo):
     torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
 
 
+def test_a_prior_whose_moments_onnx_could_not_compute_is_exported():
+    """Centre and scale are constants of the declaration, not sums of the graph."""
+    torch.manual_seed(0)
+    gan = lively(InfoGAN({"tail": dist.StudentT(4.0, 0.0, 1.0)}, (1, 8, 8), noise=2))
+    assert export.generator_graph(gan).difference <= 1e-4
+
+
 def test_the_posterior_is_told_by_name(zoo):
     graph, left_out = export.posterior_graph(zoo)
     assert graph.inputs == ("images",)

@@ -259,6 +259,21 @@ def test_an_angle_in_an_interval_is_told_inside_it():
         assert ((wide.sample() - middle).abs() <= math.pi + 1e-5).all()
 
 
+@pytest.mark.parametrize(
+    ("prior", "family"),
+    [
+        (dist.OneHotCategorical(torch.ones(4)), families.Bernoulli),
+        (dist.Multinomial(1, torch.ones(4)), families.Bernoulli),
+        (dist.Bernoulli(0.5), families.OneHotCategorical),
+        (dist.GeneralizedPareto(*torch.tensor([0.0, 1.0, 0.1])), families.Beta),
+    ],
+    ids=str,
+)
+def test_a_family_of_another_support_is_refused(prior, family):
+    with pytest.raises(DeclarationError, match="a prior with support"):
+        family(prior, 4)
+
+
 def test_full_covariance_sees_what_the_factored_normal_cannot():
     """Two numbers of which only the sum is seen: their posterior is correlated."""
     torch.manual_seed(0)
@@ -355,9 +370,9 @@ class Lies(nn.Module):
         # A categorical head on a one-hot prior would broadcast silently where n = K.
         (dist.OneHotCategorical(torch.ones(2)), families.Categorical, "categories"),
         (UNIFORM, families.Categorical, "categories"),
-        (UNIFORM, families.Bernoulli, "covers the prior's"),
-        (dist.Categorical(torch.ones(3)), families.Bernoulli, "covers the prior's"),
-        (dist.Binomial(4, torch.tensor(0.5)), families.Bernoulli, "covers the prior's"),
+        (UNIFORM, families.Bernoulli, "booleans"),
+        (dist.Categorical(torch.ones(3)), families.Bernoulli, "booleans"),
+        (dist.Binomial(4, torch.tensor(0.5)), families.Bernoulli, "booleans"),
         (dist.Uniform(0.0, 360.0), families.VonMises, "angle"),
         (
             dist.Normal(0.0, 1.0),

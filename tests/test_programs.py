@@ -1,14 +1,18 @@
 """The two Pyro programs, and their agreement with the direct route."""
 
+from dataclasses import replace
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Importance, Predictive
+from torch import nn
 
 from pyro_infogan import InfoGAN, families
-from pyro_infogan.errors import DataError
+from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.inference import scores
 from pyro_infogan.models import networks as nets
 from tests.conftest import small_codes
@@ -255,6 +259,28 @@ def test_other_precisions(images):
     assert gan.infer(images)["slant"].loc.dtype == torch.float64
     assert gan.generate(2, {"digit": 1}).dtype == torch.float32
     assert gan.information(20)["digit"].bound <= 1.03
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(gan):
+    assert len(gan.generate(np.int64(3))) == 3
+    for wrong in (True, np.bool_(True), 3.0, "3"):
+        with pytest.raises(DataError, match="whole number"):
+            gan.generate(wrong)
+
+
+def test_networks_that_are_no_pair_and_images_beyond_1_are_refused():
+    def build(networks):
+        return InfoGAN({"slant": dist.Normal(0.0, 1.0)}, (1, 8, 8), networks=networks)
+
+    with pytest.raises(DeclarationError, match=r"networks\.Pair"):
+        build(lambda shape, inputs: (nn.Identity(), nn.Identity()))
+
+    def ends_in_tanh(shape, inputs):
+        pair = nets.for_shape(shape, inputs)
+        return replace(pair, generator=nn.Sequential(*list(pair.generator)[:-1], nn.Tanh()))
+
+    with pytest.raises(DeclarationError, match="a generator of values from -0"):
+        build(ends_in_tanh)
 
 
 def test_no_noise_at_all_is_a_choice():

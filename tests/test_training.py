@@ -1,6 +1,9 @@
 """The loop: data order, metrics, checkpoints, resuming, refusing."""
 
+import contextlib
+import copy
 import json
+import math
 
 import pyro
 import pytest
@@ -8,8 +11,9 @@ import torch
 from torch import nn
 from torch._dynamo import lookup_backend
 
-from pyro_infogan import PLAIN_GAN, InfoGAN, Rates, datasets, train
+from pyro_infogan import PLAIN_GAN, InfoGAN, Invariance, Objective, Rates, datasets, train
 from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, RunError
+from pyro_infogan.inference import Step
 from pyro_infogan.runs import Run
 from pyro_infogan.training import loop, metrics, order
 from tests.conftest import small_codes
@@ -346,6 +350,72 @@ def test_a_frozen_layer_stays_frozen(images):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_player_whose_weights_are_frozen_stands_still(images):
+    """Such as a generator that Q is to be fitted to."""
+    gan = InfoGAN(small_codes(), (1, 8, 8), noise=4)
+    gan.generator.requires_grad_(False)
+    before = {name: value.clone() for name, value in gan.generator.named_parameters()}
+    head = gan.posterior.heads[0].linear.weight.clone()
+    train(gan, images, steps=3, batch_size=10, progress=False)
+    assert all(torch.equal(before[name], value) for name, value in gan.generator.named_parameters())
+    assert not torch.equal(gan.posterior.heads[0].linear.weight, head)
+    with pytest.raises(DeclarationError, match="all frozen"):
+        train(gan.requires_grad_(False), images, steps=3, batch_size=10, progress=False)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_the_context_of_the_caller_does_not_matter(context, images):
+    def run(context):
+        torch.manual_seed(0)
+        gan = InfoGAN(small_codes(), (1, 8, 8), noise=4)
+        with context():
+            return train(gan, images, steps=3, batch_size=10, progress=False)
+
+    plain, inside = run(contextlib.nullcontext)[-1], run(context)[-1]
+    del plain["images_per_s"], inside["images_per_s"]
+    assert inside == plain
+    with torch.inference_mode():
+        made = InfoGAN(small_codes(), (1, 8, 8), noise=4)
+    with pytest.raises(DeclarationError, match="inference_mode"):
+        train(made, images, steps=3, batch_size=10, progress=False)
+
+
+def test_weights_may_be_of_double_precision_but_not_of_half(images):
+    """Early on the same numbers, of which the one kind has more digits."""
+    gan = InfoGAN(small_codes(), (1, 8, 8), noise=0)
+    codes = gan.prior.draw(10)
+    told = {}
+    for dtype in (torch.float32, torch.float64):
+        one = copy.deepcopy(gan).to(dtype).train()
+        one.draw = lambda n, dtype=dtype: (torch.empty(n, 0, dtype=dtype), codes)
+        told[dtype] = Step(one)(images[:10] / 255)
+    for name, value in told[torch.float64].items():
+        # The generator's loss is by weights that Adam's first step moved by its whole rate.
+        near = 1e-3 if name == "loss_g" else 1e-5
+        assert told[torch.float32][name].item() == pytest.approx(value.item(), abs=near)
+    line = train(gan.double(), images, steps=3, batch_size=10, progress=False)[-1]
+    assert all(map(math.isfinite, line.values()))
+    with pytest.raises(DeclarationError, match="float16"):
+        train(gan.half(), images, steps=3, batch_size=10, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("distort", "says"),
+    [
+        (lambda images: images.mul_(0.5), "changes the images"),
+        (lambda images: images[..., :4], r"shape \(2, 1, 8, 4\)"),
+        (lambda images: images.numpy(), "ndarray"),
+        (lambda images: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_a_distortion_that_is_none_is_refused(distort, says, images, tmp_path):
+    gan = InfoGAN(small_codes(), (1, 8, 8), noise=4)
+    objective = Objective(invariance=Invariance(distort, ("digit",)))
+    with pytest.raises(DeclarationError, match=says):
+        train(gan, images, 3, 10, out=tmp_path / "run", objective=objective, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_device_that_is_not_there_is_refused(images, tmp_path):
     for device in ("cuda", "nonsense", "meta"):
         with pytest.raises(RunError, match="Use 'cpu'"):

@@ -154,7 +154,9 @@ def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:
     known = built_in()
     if reference in known:
         return reference, known[reference], None
-    path, _, name = reference.partition(":")
+    # A folder's name may have a colon too.
+    head, named, name = reference.rpartition(".py:")
+    path = f"{head}.py" if named else reference
     if not path.endswith(".py"):
         raise DeclarationError(
             "experiment",
@@ -162,5 +164,5 @@ def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:
             expected=f"one of {', '.join(known)}, or a Python file",
             fix="See pyro-infogan experiments.",
         )
-    experiment, name = load_file(Path(path), name or None)
+    experiment, name = load_file(Path(path), name if named else None)
     return name, experiment, Path(path)

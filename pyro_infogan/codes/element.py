@@ -26,6 +26,7 @@ __all__ = [
     "form_of",
     "is_angle",
     "keep_unit",
+    "least_and_greatest",
     "log_prob",
     "sample",
     "support",
@@ -82,6 +83,34 @@ def bounds(interval: constraints.Constraint) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(ends.lower_bound), torch.as_tensor(ends.upper_bound)
 
 
+def least_and_greatest(prior: Distribution) -> tuple[Tensor, Tensor]:
+    """Ends of a prior's support for each of its numbers, infinite where there are none.
+
+    A mixture ends where its components do; its support has what all of them can be.
+
+    Returns:
+        Two tensors of the prior's event shape.
+
+    Example:
+        >>> low, high = least_and_greatest(dist.Poisson(3.0))
+        >>> low.item(), high.item()
+        (0.0, inf)
+    """
+    base: Any = base_support(prior)
+    components = []
+    while isinstance(base, MixtureSameFamilyConstraint | constraints.independent):
+        if isinstance(base, MixtureSameFamilyConstraint):
+            components.append(-1 - base.event_dim)
+        base = base.base_constraint
+    ends = (0, 1) if isinstance(base, type(constraints.boolean)) else (-math.inf, math.inf)
+    low = torch.as_tensor(getattr(base, "lower_bound", ends[0])).float()
+    high = torch.as_tensor(getattr(base, "upper_bound", ends[1])).float()
+    for axis in reversed(components):
+        low = low.amax(axis) if low.dim() else low
+        high = high.amin(axis) if high.dim() else high
+    return low.expand(prior.event_shape), high.expand(prior.event_shape)
+
+
 def sample(site: str, distribution: Distribution) -> Tensor:
     """``pyro.sample``, typed for any Pyro distribution."""
     return pyro.sample(site, cast(Any, distribution))
@@ -129,6 +158,10 @@ def is_angle(prior: Distribution) -> bool:
 @singledispatch
 def _unit(base: constraints.Constraint, prior: Any) -> Units:
     del base
+    return _moments(prior)
+
+
+def _moments(prior: Any) -> Units:
     try:
         centre, scale = prior.mean, prior.stddev
     except NotImplementedError:
@@ -138,10 +171,11 @@ def _unit(base: constraints.Constraint, prior: Any) -> Units:
 
 
 @_unit.register(constraints.interval)
-def _(base: Any, prior: Any) -> tuple[Tensor, Tensor]:
-    del prior
+def _(base: Any, prior: Any) -> Units:
     low, high = bounds(base)
-    return (low + high) / 2, (high - low) / 2
+    # Some call a half-line an interval whose end is infinite.
+    ended = low.isfinite().all() and high.isfinite().all()
+    return ((low + high) / 2, (high - low) / 2) if ended else _moments(prior)
 
 
 def unit(prior: Distribution) -> Units:

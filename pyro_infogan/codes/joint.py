@@ -44,7 +44,14 @@ class Marginal(TorchDistribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """The categories, (K, *batch shape, *event shape)."""
-        return self.conditionals.enumerate_support(expand)[:, 0]
+        try:
+            return self.conditionals.enumerate_support(expand)[:, 0]
+        except NotImplementedError:
+            # Of counts that end at different numbers: all up to the greatest of them.
+            low, high = (int(end.item()) for end in bounds(base_support(self)))
+            values = torch.arange(low, high + 1.0, device=self.conditionals.mean.device)
+            values = values.reshape(-1, *[1] * len(self.batch_shape))
+            return values.expand(-1, *self.batch_shape) if expand else values
 
     @property
     def support(self) -> constraints.Constraint:

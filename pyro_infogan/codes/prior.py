@@ -1,7 +1,8 @@
 """CodePrior: what the rest of the library asks of a declaration."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,16 @@ from torch.distributions import Distribution
 
 from ..errors import DataError, DeclarationError, check_names, in_short
 from ..randomness import seeded
-from .element import Units, encode, flattened, is_angle, keep_unit, support
+from .element import (
+    Units,
+    encode,
+    flattened,
+    form_of,
+    is_angle,
+    keep_unit,
+    log_prob,
+    support,
+)
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
 
@@ -40,6 +50,22 @@ def label(key: Key) -> str:
         ('slant', 'slant,width')
     """
     return ",".join(names_of(key))
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Inside, whatever a distribution raises is told as an error of the declaration."""
+    try:
+        yield
+    except DeclarationError:
+        raise
+    except Exception as error:  # distributions raise what they like
+        raise DeclarationError(
+            what,
+            got=in_short(error),
+            expected="a prior that draws, and scores its own draws",
+            fix="Bring it to a scale near 1, or choose another distribution.",
+        ) from error
 
 
 class CodePrior(nn.Module):
@@ -90,7 +116,14 @@ class CodePrior(nn.Module):
             self.program = Dependent(declaration)
         else:
             raise nothing(repr(declaration))
-        try:
+        for name, prior in self.sites.items():
+            with _blaming(f"code {name!r}, {type(form_of(prior)).__name__}"), torch.no_grad():
+                draws = prior.sample(torch.Size([2]))
+                # What depends on other codes is not scored by itself.
+                if self.written is None:
+                    log_prob(prior, draws)
+        self._units = nn.ModuleList(nn.Module() for _ in self.sites)
+        with _blaming("codes"):
             # One draw of each, for its shape, type and device.
             with torch.no_grad():
                 self._like = {name: value[0] for name, value in self.draw(1).items()}
@@ -98,20 +131,10 @@ class CodePrior(nn.Module):
                 name: encode(prior, self._like[name]).shape[-1]
                 for name, prior in self.sites.items()
             }
-            self._units = nn.ModuleList(nn.Module() for _ in self.sites)
             for module, prior in zip(self._units, self.sites.values(), strict=True):
                 keep_unit(module, prior)
             self._entropy = self.program.entropy()
             self._check_entropy()
-        except DeclarationError:
-            raise
-        except Exception as error:  # distributions raise what they like
-            raise DeclarationError(
-                "codes",
-                got=in_short(error),
-                expected="priors that draw, and score their own draws",
-                fix="Bring each code to a scale near 1.",
-            ) from error
 
     @torch.no_grad()
     def _check_entropy(self) -> None:

@@ -137,4 +137,5 @@ def tensor_of(images: ImageSet | Tensor, image_shape: tuple[int, int, int]) -> T
     Raises:
         DataError: as it does.
     """
-    return checked_images(images.images if isinstance(images, ImageSet) else images, image_shape)
+    given = images.images if isinstance(images, ImageSet) else images
+    return checked_images(given, image_shape).detach()

@@ -8,9 +8,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DeclarationError
+from ..errors import DeclarationError, in_short
+from ..randomness import seeded
 
 __all__ = ["Affine", "Chain", "Inks", "Strokes", "Tints"]
+
+
+def check_distortion(distort: Callable[[Tensor], Tensor], image_shape: tuple[int, ...]) -> None:
+    """Refuse a distortion that gives no images like those it was given, or changes these.
+
+    Raises:
+        DeclarationError: for one that does.
+    """
+    with torch.no_grad(), seeded(0):
+        images = torch.rand(2, *image_shape)
+        given = images.clone()
+        try:
+            found = distort(given)
+        except Exception as error:  # it is the user's own
+            got = in_short(error)
+        else:
+            if not isinstance(found, Tensor):
+                got = f"{type(found).__name__} of two images"
+            elif found.shape != images.shape or not found.is_floating_point():
+                got = f"shape {tuple(found.shape)} and {found.dtype} of {tuple(images.shape)}"
+            elif not torch.equal(given, images):
+                got = "one that changes the images that it is given"
+            else:
+                return
+    raise DeclarationError(
+        "Invariance.distort",
+        got=got,
+        expected="a function of images (n, C, H, W), on any device, that gives as many other ones",
+        fix="Write it with torch's functions, none of them in place.",
+    )
 
 
 def _checked_most(what: str, most: float) -> None:

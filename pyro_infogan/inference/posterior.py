@@ -231,7 +231,7 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 expected=f"(2,) and {tuple(prior.event_shape)}, as the prior has",
                 fix="Choose another family, or add .to_event() to its distribution.",
             )
-        draws = prior.sample((_TRIED, 2))
+        draws = prior.sample((2 * _TRIED,)).unflatten(0, (_TRIED, 2))
         covered = support(posterior)
         fits = covered.is_discrete == support(prior).is_discrete
         if not (fits and covered.check(draws).all() and posterior.log_prob(draws).isfinite().all()):

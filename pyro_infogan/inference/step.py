@@ -336,9 +336,16 @@ class Step:
         self.optimisers = {
             player: torch.optim.Adam(weights, lr=rates[player], betas=self.rates.betas, fused=True)
             for player, weights in self.players.items()
-            # A prior that does not learn is no player.
-            if weights or player != "prior"
+            # A prior that does not learn is no player, nor are networks that their owner froze.
+            if weights
         }
+        if not self.optimisers:
+            raise DeclarationError(
+                "networks",
+                got="weights that are all frozen",
+                expected="some that learn",
+                fix="Call requires_grad_() of those that are to.",
+            )
         if self.objective.invariance:
             codes = self.objective.invariance.codes
             check_names("Invariance.codes", codes, gan.information_weights)
@@ -595,9 +602,12 @@ class Step:
 
     def _descend(self, player: str, *routes: tuple[Tensor, list[nn.Parameter]]) -> None:
         """Move a player's weights, each along the gradient of the loss that stands before them."""
-        optimiser = self.optimisers[player]
-        optimiser.zero_grad()
-        for place, (loss, weights) in enumerate(routes, start=1):
-            loss.backward(inputs=weights, retain_graph=place < len(routes))
-        self.average(self.players[player])
-        optimiser.step()
+        felt = [(loss, weights) for loss, weights in routes if weights]
+        optimiser = self.optimisers.get(player)
+        if optimiser:
+            optimiser.zero_grad()
+        for place, (loss, weights) in enumerate(felt, start=1):
+            loss.backward(inputs=weights, retain_graph=place < len(felt))
+        if optimiser:
+            self.average(self.players[player])
+            optimiser.step()

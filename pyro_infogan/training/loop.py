@@ -20,9 +20,17 @@ from ..datasets import ImageSet
 from ..datasets.images import tensor_of
 from ..devices import fast_precision, held, keep_memory
 from ..distributed import Alone, join
-from ..errors import DataError, DivergenceError, RunError, Stopped, checked_count
+from ..errors import (
+    DataError,
+    DeclarationError,
+    DivergenceError,
+    RunError,
+    Stopped,
+    checked_count,
+)
 from ..images import scaled
 from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, Step, checked_labels
+from ..inference.distortion import check_distortion
 from ..infogan import InfoGAN
 from ..randomness import derived, seeded
 from ..runs import Run
@@ -40,6 +48,9 @@ SAVE_EVERY = 1_000
 """Steps between checkpoints, where it is not said."""
 
 
+# Whatever context the caller is in.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     gan: InfoGAN,
     dataset: ImageSet | Tensor,
@@ -131,6 +142,7 @@ def train(
     group = join(device)
     device = group.device
     images = tensor_of(dataset, gan.image_shape)
+    _check_weights(gan)
     observed = checked_labels(gan.prior, {} if labels is None else labels, len(images))
     _check_counts(steps, batch_size, seed, save_every, len(images), group.size)
     callbacks = checked_callbacks(callbacks)
@@ -144,6 +156,8 @@ def train(
     gan.to(device)
     group.broadcast(gan)
     step = Step(gan, objective, rates, precision, tuple(observed), group.average)
+    if objective.invariance:
+        check_distortion(objective.invariance.distort, gan.image_shape)
     images = held(images, device)
     labelled = {name: each.known.cpu() for name, each in observed.items()}
     observed = {name: each.to(device) for name, each in observed.items()}
@@ -267,6 +281,20 @@ def _notified(
         expected="none",
         fix="It is told there. The step was saved first: go on with --resume.",
     )
+
+
+def _check_weights(gan: InfoGAN) -> None:
+    """Refuse weights that no gradient can be taken of, or whose steps would be lost in rounding."""
+    if any(weight.is_inference() for weight in gan.parameters()):
+        got, fix = "weights made in torch.inference_mode()", "Build the InfoGAN outside of it."
+    elif gan.dtype not in (torch.float32, torch.float64):
+        got, fix = (
+            f"weights of {gan.dtype}",
+            "Call gan.float(); precision= says what to compute in.",
+        )
+    else:
+        return
+    raise DeclarationError("networks", got=got, expected="float32 weights that learn", fix=fix)
 
 
 def _check_counts(

@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Distribution, SigmoidTransform,
 from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
-from ...codes import base_support, is_angle, keep_unit
+from ...codes import base_support, bounds, is_angle, keep_unit
 from ...errors import DeclarationError
 from .head import FLOOR, Head, UnitHead, positive
 
@@ -40,10 +40,12 @@ class _IntervalHead(UnitHead):
     """A head for a prior on an interval, which :func:`~pyro_infogan.codes.unit` maps to (−1, 1)."""
 
     def __init__(self, prior: Distribution, features: int, size: int) -> None:
-        if not isinstance(base_support(prior), constraints.interval):
+        base = base_support(prior)
+        ends = bounds(base) if isinstance(base, constraints.interval) else [torch.tensor(math.inf)]
+        if not all(end.isfinite().all() for end in ends):
             raise DeclarationError(
                 f"families.{type(self).__name__}",
-                got=f"a prior with support {base_support(prior)}",
+                got=f"a prior with support {base}",
                 expected="an interval",
                 fix="Use a family of the real line, such as families.Normal.",
             )

@@ -11,6 +11,17 @@ from .head import Head
 __all__ = ["Bernoulli", "Categorical", "OneHotCategorical"]
 
 
+def _check_support(family: str, prior: Distribution, kind: type, expected: str) -> None:
+    support = base_support(prior)
+    if not isinstance(support, kind):
+        raise DeclarationError(
+            f"families.{family}",
+            got=f"a prior with support {support}",
+            expected=expected,
+            fix="Choose a family for this support.",
+        )
+
+
 class Categorical(Head):
     """Logits for each category; for a prior over 0, …, K − 1 and vectors of such."""
 
@@ -34,6 +45,7 @@ class OneHotCategorical(Head):
     """Logits for each category of a one-hot prior and vectors of such."""
 
     def __init__(self, prior: Distribution, features: int) -> None:
+        _check_support("OneHotCategorical", prior, type(constraints.one_hot), "a one-hot code")
         *vector, categories = prior.event_shape or (1,)
         super().__init__(features, tuple(vector), categories)
 
@@ -46,6 +58,7 @@ class Bernoulli(Head):
     """One logit for each boolean."""
 
     def __init__(self, prior: Distribution, features: int) -> None:
+        _check_support("Bernoulli", prior, type(constraints.boolean), "booleans")
         super().__init__(features, prior.event_shape, 1)
 
     def forward(self, features: Tensor) -> Distribution:
