@@ -51,16 +51,20 @@ def _wait() -> None:
 
 def measure(experiment: str, batch: int, threads: int, rounds: int) -> None:
     """In each process: time steps, and messages of their size with no step between them."""
+    import pyro
     import torch.distributed as dist
 
     from pyro_infogan import InfoGAN
-    from pyro_infogan.devices import fast_precision
+    from pyro_infogan.devices import fast_precision, keep_memory
     from pyro_infogan.distributed import join
     from pyro_infogan.inference import Step
     from pyro_infogan.models import built_in
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    # As train does.
+    keep_memory()
+    pyro.enable_validation(False)
     declared = built_in()[experiment]
     with join() as group:
         gan = InfoGAN.from_experiment(declared).to(group.device).train()

@@ -106,12 +106,15 @@ def animate(
         gan: a trained InfoGAN.
         name: the code.
         element: which number of a vector code.
-        span: the ends of a continuous code; by default twice the prior's range.
+        span: the ends of a continuous code; by default twice the prior's range, and 0 to 1 of a
+            share, to which the other shares give way in proportion.
         rows: of images, each with noise of its own.
         columns: of images.
-        frames: of a number, there and back; categories have one each.
+        frames: of a number, there and back; categories have one each, counts without end at most
+            as many as these.
         seed: of noise and other codes; the caller's random state is left as it was.
-        clusters: categories matched to labels, from ``evaluate``, to order categories by.
+        clusters: categories matched to labels, from ``evaluate``, to order categories by; counts
+            and booleans keep their own order.
 
     Raises:
         DeclarationError: for a code that is not declared.
@@ -127,12 +130,13 @@ def animate(
     for what, count, least in (("rows", rows, 1), ("columns", columns, 1), ("frames", frames, 2)):
         checked_count(what, count, least=least)
     fixed: Any = {"element": element, "clusters": clusters}
-    values, _ = values_of(gan, name, span=span, count=2, **fixed)
+    values, _ = values_of(gan, name, span=span, count=frames, **fixed)
     order = list(range(len(values)))
     discrete = gan.prior.is_discrete(name)
     if not discrete:
         around = span is None and is_angle(gan.prior.sites[name])
-        values, order = _around(values, frames) if around else _there_and_back(values, frames)
+        ends = values[[0, -1]]
+        values, order = _around(ends, frames) if around else _there_and_back(ends, frames)
     images = traversed(gan, name, values, rows=rows * columns, seed=seed, **fixed)
     each = images.unflatten(0, (rows * columns, len(values))).unbind(1)
     pictures = [_enlarged(part, columns) for part in each]

@@ -8,14 +8,14 @@ and back.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, singledispatch
+from functools import singledispatch
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from .codes import CodePrior, base_support, element_of, is_angle
+from .codes import CodePrior, base_support, element_of, is_angle, is_share, least_and_greatest
 from .errors import DataError
 
 __all__ = ["Choice", "Control", "Dial", "Panel", "Position", "Share", "Slider", "Switch"]
@@ -291,15 +291,16 @@ def _choice(title: str, values: Tensor) -> Control:
 
 def _on_lines(name: str, prior: CodePrior) -> list[list[Control]]:
     site = prior.sites[name]
-    centre, scale, low, high = (
-        end.expand(site.event_shape).flatten().tolist()
-        for end in (*prior.unit(name), *prior.shown(name))
-    )
+    ends = [*prior.unit(name), *prior.shown(name)]
     base = base_support(site)
-    make = _dial if is_angle(site) else _line(base)
-    titles = _titles(name, len(centre), bool(site.event_shape))
-    made = [make(*each) for each in zip(titles, centre, scale, low, high, strict=True)]
-    size = site.event_shape[-1] if isinstance(base, type(constraints.simplex)) else 1
+    if base.is_discrete:
+        make, ends = _count, [*ends, *least_and_greatest(site)]
+    else:
+        make = _dial if is_angle(site) else _line(base)
+    columns = [end.expand(site.event_shape).flatten().tolist() for end in ends]
+    titles = _titles(name, site.event_shape.numel(), bool(site.event_shape))
+    made = [make(*each) for each in zip(titles, *columns, strict=True)]
+    size = site.event_shape[-1] if is_share(site) else 1
     return [made[first : first + size] for first in range(0, len(made), size)]
 
 
@@ -311,7 +312,8 @@ def _dial(title: str, centre: float, scale: float, low: float, high: float) -> C
 @singledispatch
 def _line(base: constraints.Constraint) -> Callable[..., Control]:
     """What makes a control of title, centre, scale and ends, where it lies in this support."""
-    return partial(_count, getattr(base, "lower_bound", -math.inf)) if base.is_discrete else _number
+    del base
+    return _number
 
 
 @_line.register(type(constraints.simplex))
@@ -340,12 +342,18 @@ def _number(title: str, centre: float, scale: float, low: float, high: float) ->
 
 
 def _count(
-    least: float, title: str, centre: float, scale: float, low: float, high: float
+    title: str,
+    centre: float,
+    scale: float,
+    low: float,
+    high: float,
+    least: float,
+    greatest: float,
 ) -> Control:
-    low = max(float(least), math.floor(low))
-    start = max(round(centre), low)
-    inside = max(low, centre - scale), centre + scale
-    return Slider(title, start, low, math.ceil(high), inside, True, _about(centre, scale))
+    low, high = max(least, math.floor(low)), min(greatest, math.ceil(high))
+    start = min(max(round(centre), low), high)
+    inside = max(low, centre - scale), min(high, centre + scale)
+    return Slider(title, start, low, high, inside, True, _about(centre, scale))
 
 
 def _about(centre: float, scale: float) -> str:

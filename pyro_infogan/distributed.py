@@ -54,7 +54,18 @@ def join(device: str | torch.device | None = None) -> "Alone":
     if dist.is_initialized():
         found = usable_device(device)
         return Together(found, owner=False) if dist.get_world_size() > 1 else Alone(found)
-    if not dist.is_torchelastic_launched() or os.environ.get("WORLD_SIZE") == "1":
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not dist.is_torchelastic_launched() and size != "1" and "RANK" in os.environ:
+        # Each would train a run of its own.
+        raise RunError(
+            "several processes",
+            got=f"WORLD_SIZE {size} and RANK {os.environ['RANK']} in the environment, and no "
+            "torchrun that set them",
+            expected="processes that torchrun started, or a process group that is there already",
+            fix="Start them with torchrun, call torch.distributed.init_process_group() first, or "
+            "unset both for one process.",
+        )
+    if not dist.is_torchelastic_launched() or size == "1":
         return Alone(usable_device(device))
     own = _own_device(device)
     backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"

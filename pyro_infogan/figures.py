@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .animation import animate
-from .codes import Key, label
+from .codes import Key, is_share, label
 from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering, Following, Responses
 from .images import sheet
@@ -43,6 +43,8 @@ __all__ = [
 
 _DPI = 160
 _BAND = {"color": "0.85", "lw": 0}
+_ABREAST = 6
+"""Codes beside each other in :func:`calibration`, so that its text stays legible on a page."""
 
 
 def _new(width: float, height: float) -> Figure:
@@ -179,11 +181,13 @@ def traverse(
         name: the code.
         element: which number of a vector code.
         span: first and last value of a continuous code; by default twice the prior's range, as the
-            paper shows −2 to 2 of a code trained on −1 to 1.
+            paper shows −2 to 2 of a code trained on −1 to 1. A share goes from 0 to 1, and the
+            other shares give way in proportion.
         rows: how many rows of fixed noise.
         columns: how many values of a continuous code; a discrete one shows all of its own.
         seed: of noise and other codes.
-        clusters: categories matched to labels, from ``evaluate``, to order categories by.
+        clusters: categories matched to labels, from ``evaluate``, to order categories by; counts
+            and booleans keep their own order.
 
     Raises:
         DeclarationError: for a code that is not declared.
@@ -220,7 +224,8 @@ def variation(gan: InfoGAN, factor: str, found: Following, rows: int = 5, seed: 
     check_names("figures.variation", [found.code], gan.prior.sites)
     prior = gan.prior.sites[found.code]
     span = None
-    if not gan.prior.is_discrete(found.code):
+    # Shares go over their whole range by themselves.
+    if not gan.prior.is_discrete(found.code) and not is_share(prior):
         units = gan.prior.unit(found.code)
         ends = (part.expand(prior.event_shape).reshape(-1) for part in units)
         centre, scale = (end[found.element].item() for end in ends)
@@ -260,7 +265,7 @@ def confusion(clustering: Clustering, name: str) -> Figure:
 
 
 def calibration(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Whether Q is as often right as it says, one column a code.
+    """Whether Q is as often right as it says, one column a code, at most six beside each other.
 
     Above, how often the true code had each rank among draws of Q, in at most 20 bins; or how often
     the most probable category had each probability. Below, how often Q's central intervals held the
@@ -276,15 +281,21 @@ def calibration(calibrations: Mapping[str, Calibration]) -> Figure:
     """
     if not calibrations:
         raise DataError("calibrations", got="none", expected="one a code", fix="Use calibrate.")
-    columns = len(calibrations)
-    figure = _new(1.9 * columns + 0.4, 4.0)
-    above, below = figure.subplots(2, columns, squeeze=False)
-    for top, bottom, (name, found) in zip(above, below, calibrations.items(), strict=True):
+    # As many in each band as in the others, where the number allows.
+    bands = math.ceil(len(calibrations) / _ABREAST)
+    columns = math.ceil(len(calibrations) / bands)
+    figure = _new(1.9 * columns + 0.4, 4.0 * bands)
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    above, below = grid[::2].ravel(), grid[1::2].ravel()
+    for top, bottom, (name, found) in zip(above, below, calibrations.items(), strict=False):
         top.set_title(name, fontsize="medium")
         _histogram(top, found)
         _reliability(bottom, found)
-    above[0].set_ylabel("images")
-    below[0].set_ylabel("share of true codes")
+    for unused in (*above[len(calibrations) :], *below[len(calibrations) :]):
+        unused.remove()
+    for top, bottom in grid[:, 0].reshape(-1, 2):
+        top.set_ylabel("images")
+        bottom.set_ylabel("share of true codes")
     for axes in figure.axes:
         axes.tick_params(labelsize=7)
         axes.xaxis.label.set_fontsize(8)

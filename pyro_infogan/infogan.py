@@ -473,7 +473,8 @@ class InfoGAN(nn.Module):
     def information(self, n: int = 10_000) -> dict[Key, Information]:
         """L_I of each code in nats, with its standard error and H(c), from ``n`` new images.
 
-        Codes with a joint posterior have one L_I together.
+        Codes with a joint posterior have one L_I together. With a guide the codes' terms are a
+        bound as a sum alone: see :func:`~pyro_infogan.inference.scores`.
 
         The networks run in evaluation mode, so that draws are independent and the error is honest.
         Batch norm then uses its running statistics. While training they lag behind the weights, and

@@ -21,6 +21,10 @@ from pyro.distributions.constraints import softplus_positive
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.importance import vectorized_importance_weights
 from pyro.optim import ClippedAdam
+from pyro.poutine.condition_messenger import ConditionMessenger
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import get_plates
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints, transforms
 
@@ -35,7 +39,6 @@ from .codes import (
     is_angle,
     sample,
     support,
-    traced,
     unit,
 )
 from .errors import DataError, checked_count
@@ -44,6 +47,9 @@ from .inference import sample_codes
 from .infogan import BATCH, InfoGAN, checked_scale, evaluating, frozen
 
 __all__ = ["Refined", "Weighted", "importance", "refine"]
+
+_Instead = Callable[[str, Distribution], Distribution]
+"""From a site's name and its conditional to what it is drawn from instead."""
 
 # Codes do not begin with an underscore, so that none has this name.
 _CANDIDATES = "_candidates"
@@ -194,7 +200,8 @@ def refine(
 
     Raises:
         DataError: for a scale or rate that is not a positive number, a count that is not a positive
-            whole one, or images of another shape, type or range.
+            whole one, images of another shape, type or range, or a continuous code whose support
+            no bijection reaches, such as a sphere.
 
     Example:
         >>> gan = InfoGAN({"digit": dist.Categorical(torch.ones(3))}, image_shape=(1, 8, 8))
@@ -209,6 +216,7 @@ def refine(
             "rate", got=repr(rate), expected="a positive number", fix="Leave it out for 0.1."
         )
     model = gan.observed(checked_scale(scale))
+    _check_reached(gan.prior)
     fits = []
     for part in _checked(gan, images).split(max(1, BATCH // candidates)):
         fit = _Fit(gan, model, part, candidates)
@@ -237,6 +245,25 @@ def refine(
 
 def _checked(gan: InfoGAN, images: Tensor) -> Tensor:
     return scaled(checked_images(images, gan.image_shape)).to(gan.device)
+
+
+def _check_reached(prior: CodePrior) -> None:
+    """Refuse a continuous code whose support is not the image of the unconstrained line.
+
+    Raises:
+        DataError: for one.
+    """
+    for name, site in prior.sites.items():
+        try:
+            if not prior.is_discrete(name):
+                biject_to(support(site))
+        except NotImplementedError:
+            raise DataError(
+                f"code {name!r}",
+                got=f"support {support(site)}, which no bijection of torch or Pyro reaches",
+                expected="one that a normal can be brought to",
+                fix="Weigh draws of Q instead: inversion.importance.",
+            ) from None
 
 
 def _log_mean_exp(values: Tensor) -> Tensor:
@@ -320,6 +347,22 @@ def _total(sites: dict[str, dict[str, Any]]) -> Tensor:
     return torch.stack([site["log_prob"] for site in sites.values()]).sum(0)
 
 
+class _Replaced(Messenger):
+    """Draws the codes of a program from other distributions than its own.
+
+    Args:
+        instead: what takes the place of a code's conditional, given its name and that.
+    """
+
+    def __init__(self, instead: _Instead) -> None:
+        super().__init__()
+        self.instead = instead
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not site_is_subsample(msg):
+            msg["fn"] = self.instead(msg["name"], msg["fn"])
+
+
 class _Fit:
     """What is fitted to some images: beside each candidate, a normal over all that is continuous.
 
@@ -336,7 +379,8 @@ class _Fit:
         self.held = _candidates(gan, images, drawn, candidates)
         count = len(next(iter(self.held.values()))) if self.held else 1
         self.plates = (count, len(images))
-        self._observed = poutine.condition(model, self.held)
+        self._observed = model
+        self._prior, self._noise_prior = frozen(gan.prior), gan.noise_prior()
         # Continuous codes start at Q's mean, and noise in its middle.
         evenly = images.new_full((_TRIED, len(images)), 1 / _TRIED)
         starts = {
@@ -344,12 +388,15 @@ class _Fit:
             for name, prior in gan.prior.sites.items()
             if name not in self.held
         }
-        with torch.no_grad(), self._plates():
-            program = poutine.condition(frozen(gan.prior), self.held | starts)
-            priors = {name: site["fn"] for name, site in traced(program).items()}
-        priors[NOISE] = gan.noise_prior().expand(self.plates)
-        starts[NOISE] = torch.zeros_like(priors[NOISE].mean)
-        self._lines = {name: _Line(priors[name], start) for name, start in starts.items()}
+        starts[NOISE] = torch.zeros_like(self._noise_prior.expand(self.plates).mean)
+        self._lines: dict[str, _Line] = {}
+
+        def begin(name: str, prior: Distribution) -> Distribution:
+            self._lines[name] = _Line(prior, starts[name])
+            return self._lines[name].middle(prior, self._lines[name].start)
+
+        with torch.no_grad():
+            self._sampled(begin)
 
     @contextmanager
     def _plates(self) -> Iterator[None]:
@@ -357,17 +404,41 @@ class _Fit:
         with pyro.plate(_CANDIDATES, candidates, dim=-2), pyro.plate(PLATE, n, dim=-1):
             yield
 
+    def _holding(self) -> ConditionMessenger:
+        """Inside, discrete codes are the candidates', one for each of the plates around the call.
+
+        A program may stack them with codes that are drawn in all of these plates.
+        """
+        around = {frame.dim: frame.size for frame in get_plates() if frame.dim is not None}
+        batch = [around.get(dim, 1) for dim in range(min(around, default=-2), -2)]
+        held = {
+            name: value.expand(*batch, *self.plates, *value.shape[2:])
+            for name, value in self.held.items()
+        }
+        return ConditionMessenger(held)
+
+    def _sampled(self, instead: _Instead) -> dict[str, Tensor]:
+        """Noise and all codes, where the continuous ones are drawn from other distributions.
+
+        The program of the prior is run for it: where a code may lie can follow from those before.
+        """
+        holding = self._holding()
+        with self._plates():
+            noise = sample(NOISE, instead(NOISE, self._noise_prior))
+            with _Replaced(instead), poutine.block(hide=list(self.held)), holding:
+                return {NOISE: noise, **self._prior()}
+
     def model(self, images: Tensor) -> None:
         """The images, observed once for each candidate."""
-        with pyro.plate(_CANDIDATES, self.plates[0], dim=-2):
+        with self._holding(), pyro.plate(_CANDIDATES, self.plates[0], dim=-2):
             self._observed(images)
 
     def guide(self, images: Tensor) -> None:
         """Noise and continuous codes, from the fits as they are."""
         del images
-        with self._plates():
-            for name, line in self._lines.items():
-                sample(name, line.fitted(name))
+        # Asked of Pyro's store here, since a program of codes has no parameters of the store.
+        normals = {name: line.normal(name) for name, line in self._lines.items()}
+        self._sampled(lambda name, prior: self._lines[name].fitted(prior, normals[name]))
 
     def run(self, steps: int, rate: float) -> Tensor:
         """Update every fit; gives the negative ELBO of each step, summed over fits, (steps,)."""
@@ -377,51 +448,111 @@ class _Fit:
 
     def medians(self) -> dict[str, Tensor]:
         """Discrete codes, and the medians of all else, (candidates, n, event shape)."""
-        return self.held | {name: line.median(name) for name, line in self._lines.items()}
+        middles = {name: line.normal(name).mean for name, line in self._lines.items()}
+        return self._sampled(lambda name, prior: self._lines[name].middle(prior, middles[name]))
 
 
 class _Line:
     """A continuous site seen on the unconstrained line, and a normal there.
 
     Args:
-        prior: the site's distribution, with the plates as its batch.
-        start: where the normal begins, (*plates, event shape).
+        prior: the site's distribution, given the starts of what it depends on.
+        start: where the normal begins, (candidates, n, event shape), if that is in the support.
+
+    Attributes:
+        start: the same on the line.
     """
 
     start: Tensor
 
     def __init__(self, prior: Distribution, start: Tensor) -> None:
-        base: Any = base_support(prior)
-        self.angle, self.plates = is_angle(prior), len(prior.batch_shape)
-        self.to_support: Any = biject_to(support(prior))
-        if self.angle:
+        self._angle = is_angle(prior)
+        self._fixed: Any = None
+        if self._angle:
             # One turn, cut opposite the start: an angle's density repeats itself on the line, and
             # would be counted once a turn.
-            self.to_support = biject_to(constraints.interval(start - math.pi, start + math.pi))
-        elif isinstance(base, constraints.interval):
-            low, high = bounds(base)
-            margin = _MARGIN * (high - low)
-            start = start.clamp(low + margin, high - margin)
-        elif isinstance(base, type(constraints.real)):
+            self._fixed = biject_to(constraints.interval(start - math.pi, start + math.pi))
+        elif isinstance(base_support(prior), type(constraints.real)):
             # In the prior's units, so that one learning rate serves all codes.
             centre, scale = (each.to(start.device) for each in unit(prior))
-            self.to_support = transforms.AffineTransform(centre, scale)
-        self.start = self.to_support.inv(start)
+            self._fixed = transforms.AffineTransform(centre, scale)
+        else:
+            start = _inside(prior, start)
+        self.start = self._to_support(prior).inv(start)
 
-    def fitted(self, name: str) -> Distribution:
-        """The normal as it is in Pyro's store, brought to the support."""
+    def _to_support(self, prior: Distribution) -> Any:
+        """From the line to where the site may lie, given what it depends on."""
+        return biject_to(_reach(prior)) if self._fixed is None else self._fixed
+
+    def normal(self, name: str) -> Distribution:
+        """The normal on the line, as it is in Pyro's store."""
         spread = torch.full_like(self.start, _NARROW)
-        normal = dist.Normal(
+        return dist.Normal(
             _parameter(f"{name}.loc", self.start),
             _parameter(f"{name}.scale", spread, constraint=softplus_positive),
-        ).to_event(self.start.dim() - self.plates)
-        # The transform remembers where a draw came from, which the way back may round.
-        return dist.TransformedDistribution(normal, [self.to_support.with_cache()])
+        ).to_event(self.start.dim() - 2)
 
-    def median(self, name: str) -> Tensor:
-        """The middle of the normal, brought to the support."""
-        middle = self.to_support(_parameter(f"{name}.loc", self.start)).detach()
-        return torch.remainder(middle + math.pi, 2 * math.pi) - math.pi if self.angle else middle
+    def fitted(self, prior: Distribution, normal: Distribution) -> Distribution:
+        """The normal brought to the support that ``prior`` has."""
+        # The transform remembers where a draw came from, which the way back may round.
+        to_support = self._to_support(prior).with_cache()
+        return dist.TransformedDistribution(cast(Any, normal), [to_support])
+
+    def middle(self, prior: Distribution, place: Tensor) -> Distribution:
+        """A place on the line, brought to the support that ``prior`` has, as all of its draws."""
+        value = self._to_support(prior)(place)
+        if self._angle:
+            value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
+        return dist.Delta(value, event_dim=len(prior.event_shape))
+
+
+def _reach(prior: Distribution) -> constraints.Constraint:
+    """The support of one element of a prior, as what a bijection is known for."""
+    base = base_support(prior)
+    if isinstance(base, constraints.interval):
+        low, high = bounds(base)
+        # Some call a half-line an interval whose end is infinite.
+        return constraints.greater_than(low) if high.isinf().all() else base
+    return base
+
+
+def _inside(prior: Distribution, start: Tensor) -> Tensor:
+    """Starts in the support of a prior, (candidates, n, event shape), and not at its very end.
+
+    Q may say what the prior does not allow. Only the elements of a code that lie outside move,
+    except where they bound each other, as shares do.
+    """
+    base: Any = _reach(prior)
+    if isinstance(base, constraints.interval):
+        low, high = bounds(base)
+        margin = _MARGIN * (high - low)
+        return start.clamp(low + margin, high - margin)
+    if isinstance(base, type(constraints.simplex)):
+        shares = start.clamp(_MARGIN / start.shape[-1], 1)
+        return shares / shares.sum(-1, keepdim=True)
+    to_base: Any = biject_to(base)
+
+    def reached(inside: Tensor) -> Tensor:
+        finite, axes = to_base.inv(inside).isfinite(), to_base.domain.event_dim
+        return finite.flatten(-axes).all(-1) if axes else finite
+
+    # In this order: the way back of a matrix that is none of the support is an error.
+    for check in (base.check, reached):
+        good = check(start)
+        if not good.all():
+            good = good.reshape(*good.shape, *[1] * base.event_dim)
+            start = torch.where(good, start, _nearest(prior, start, base.event_dim))
+    return start
+
+
+def _nearest(prior: Distribution, start: Tensor, axes: int) -> Tensor:
+    """The nearest of some draws of a prior to each element of a start, which has ``axes`` axes."""
+    # Of so many draws, those nearest to the end of a half line are about a margin's share from it.
+    draws = cast(Any, prior).expand(start.shape[:2]).sample((round(1 / _MARGIN),))
+    apart = (draws - start).square()
+    if axes:
+        apart = apart.sum(tuple(range(-axes, 0)), keepdim=True)
+    return draws.take_along_dim(apart.argmin(0, keepdim=True), 0).squeeze(0)
 
 
 def _parameter(name: str, start: Tensor, **settings: Any) -> Tensor:
@@ -467,7 +598,8 @@ def _values(prior: Distribution, drawn: Tensor) -> Tensor:
     """The values of one element of a discrete code, (values, event shape of the element)."""
     element = element_of(prior)
     if not element.has_enumerate_support:
-        return drawn.unique()
+        # Whole draws of an element: its numbers may bound each other, as counts of a sum do.
+        return drawn.reshape(-1, *element.event_shape).unique(dim=0)
     return element.enumerate_support(expand=False).reshape(-1, *element.event_shape)
 
 
@@ -480,10 +612,13 @@ def _log_shares(
     """
     event = values.dim() - 1
     vector = drawn.dim() - 2 - event
-    shaped = values.reshape(len(values), *[1] * (1 + vector), *values.shape[1:])
     element = element_of(posterior)
     if posterior is not None and len(element.batch_shape) == 1 + vector:
+        shaped = values.reshape(len(values), *[1] * (1 + vector), *values.shape[1:])
         return element.log_prob(shaped).movedim(0, -1)
-    same = drawn == shaped.unsqueeze(1)
-    share = same.flatten(same.dim() - event).all(-1) if event else same
-    return (share.sum(1) + 1.0).log().movedim(0, -1)
+    # Value by value, since there may be as many as draws.
+    often = []
+    for value in values:
+        same = drawn == value
+        often.append((same.flatten(-event).all(-1) if event else same).sum(0))
+    return (torch.stack(often, -1) + 1.0).log()

@@ -1,14 +1,14 @@
 """Traversals: images in which one code varies, and noise and the other codes are held."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from .codes import base_support, element_of
+from .codes import element_of, form_of, is_share, least_and_greatest, placed
 from .errors import DataError, check_names
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -43,6 +43,11 @@ def _is_enumerable(gan: InfoGAN, name: str) -> bool:
     return gan.prior.is_discrete(name) and prior.has_enumerate_support and not vector
 
 
+def _has_order(prior: Distribution) -> bool:
+    """Whether a code's values have an order of their own: all but those that are read one-hot."""
+    return not (isinstance(form_of(prior), dist.Categorical) or element_of(prior).event_shape)
+
+
 def values_of(
     gan: InfoGAN,
     name: str,
@@ -59,11 +64,12 @@ def values_of(
         name: the code.
         element: which number of a vector code.
         span: first and last value of a continuous code or a count; by default twice the prior's
-            range, as the paper shows −2 to 2 of a code trained on −1 to 1, and once around of an
-            angle.
-        count: how many values of a continuous code, or of a count at most; a category has all of
-            its own.
-        clusters: categories matched to labels, from ``evaluate``, to order categories by.
+            range, as the paper shows −2 to 2 of a code trained on −1 to 1, once around of an
+            angle, and 0 to 1 of a share. Counts and shares end where their support does.
+        count: how many values of a continuous code, or of a count at most; a code that can be
+            enumerated has all of its own.
+        clusters: categories matched to labels, from ``evaluate``, to order categories by; counts
+            and booleans keep their own order.
 
     Returns:
         Values (k,), or (k, event shape) of a one-hot code; and a text for each.
@@ -77,8 +83,9 @@ def values_of(
     prior = gan.prior.sites[name]
     if _is_enumerable(gan, name):
         support = prior.enumerate_support()
-        if name not in clusters:
-            return support, [str(index) for index in range(len(support))]
+        if name not in clusters or _has_order(prior):
+            numbers = range(len(support)) if prior.event_shape else support.tolist()
+            return support, [f"{number:g}" for number in numbers]
         order = clusters[name].order
         matched = [clusters[name].matching[category] for category in order]
         labels = ["–" if label is None else str(label) for label in matched]
@@ -91,7 +98,10 @@ def values_of(
             expected=f"0 to {elements - 1}",
             fix="Choose one it has.",
         )
-    low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
+    if is_share(prior):
+        low, high = (min(max(end, 0.0), 1.0) for end in span or (0.0, 1.0))
+    else:
+        low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
     values = torch.linspace(low, high, count, device=gan.device)
     if not gan.prior.is_discrete(name):
         return values, [f"{value:.3g}" for value in values.tolist()]
@@ -106,8 +116,8 @@ def values_of(
     if base.has_enumerate_support:
         values = base.enumerate_support().flatten(1)[:, element]
     else:
-        least = getattr(base_support(prior), "lower_bound", -math.inf)
-        values = values.round().clamp(min=float(least)).unique() + 0.0  # no −0
+        least, greatest = (end.reshape(-1)[element].item() for end in least_and_greatest(prior))
+        values = values.round().clamp(least, greatest).unique() + 0.0  # no −0
         values = values.to(gan.prior.like(name).dtype)
     return values, [f"{value:g}" for value in values.tolist()]
 
@@ -154,5 +164,5 @@ def traversed(
         if is_single(gan, name):
             codes[name] = swept
         else:
-            codes[name].flatten(1)[:, element] = swept
+            codes[name] = placed(gan.prior.sites[name], codes[name], element, swept)
         return gan.generate(rows * count, codes, noise.repeat_interleave(count, 0))

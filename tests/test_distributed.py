@@ -90,6 +90,16 @@ def test_stopped_at_any_step_and_resumed(schedule, tmp_path):
     assert not same(first["random"], second["random"])
 
 
+def test_processes_of_another_launcher_are_not_taken_for_one(monkeypatch):
+    """Each would train a whole run."""
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match="no torchrun"):
+        join()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert join().size == 1
+
+
 def test_a_process_by_itself_is_as_it_was(monkeypatch):
     assert type(join("cpu")) is Alone
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")

@@ -7,6 +7,7 @@ import torch
 from pyro_infogan import InfoGAN, datasets, evaluate
 from pyro_infogan.errors import DataError
 from pyro_infogan.evaluation import categories, cluster
+from pyro_infogan.traversal import values_of
 
 LABELS = torch.arange(6).repeat(50)
 
@@ -89,3 +90,13 @@ def test_every_kind_of_category_is_compared(images):
     gan = InfoGAN(codes, (1, 8, 8))
     report = evaluate(gan, datasets.ImageSet(images, torch.arange(40) % 4), draws=10)
     assert set(report.clustering) == {"kinds[0]", "kinds[1]", "hot", "flag"}
+
+
+def test_counts_are_compared_and_keep_their_order(images):
+    """How counts fall into labels is worth knowing; their order is their own all the same."""
+    gan = InfoGAN({"tosses": dist.Binomial(4, 0.5)}, (1, 8, 8))
+    report = evaluate(gan, datasets.ImageSet(images, torch.arange(40) % 2), draws=10)
+    assert len(report.clustering["tosses"].confusion) == 5
+    values, ticks = values_of(gan, "tosses", clusters=report.clustering)
+    assert values.tolist() == [0, 1, 2, 3, 4]
+    assert ticks == list("01234")

@@ -121,6 +121,22 @@ def test_counts_have_whole_steps_from_their_least():
     assert (control.low, control.start, control.high) == (0.0, 4, 8)
     assert all(to == round(to) for to in control.sweep(5))
     assert control.position([2.6]) == 3
+    tosses = dist.Binomial(torch.tensor([[4.0], [9.0]]), torch.tensor([0.2, 0.9]))
+    either = dist.Categorical(torch.ones(2))
+    mixtures = {
+        "events": dist.MixtureSameFamily(either, dist.Poisson(torch.tensor([1.0, 5.0]))),
+        "tosses": dist.MixtureSameFamily(either.expand([2]), tosses).to_event(1),
+    }
+    panel = Panel(CodePrior(mixtures))
+    # Poissons of 1 and 5 have mean 3 and variance 7; of the tosses all can be seen.
+    ends = [(control.low, control.start, control.high) for control in panel.controls]
+    assert ends == [(0, 3, 9), (0, 2, 4), (0, 5, 9)]
+    rows = [
+        panel.moved(panel.start, index, to)
+        for index, control in enumerate(panel.controls)
+        for to in control.sweep(20)
+    ]
+    CodePrior(mixtures).hold(panel.codes(rows), len(rows))
     with pytest.raises(DataError, match="hang together"):
         Panel(CodePrior({"n": dist.Multinomial(4, torch.ones(3))}))
 

@@ -279,6 +279,20 @@ def test_a_sweep_moves_what_the_code_is_and_nothing_else():
     assert max(still.values()) < 1e-5
 
 
+def test_a_swept_share_leaves_the_others_what_is_left(monkeypatch):
+    gan = InfoGAN({"mix": dist.Dirichlet(torch.ones(3))}, (1, 8, 8), noise=0)
+    held = []
+    made = gan.generate
+    monkeypatch.setattr(gan, "generate", lambda n, codes, noise: made(n, held.append(codes)))
+    reader = ExactReader(1, {"brightness": Factor(torch.linspace(0.0, 1.0, 50))})
+    monkeypatch.setattr(reader, "read", lambda images: {"brightness": torch.zeros(len(images))})
+    sweep(gan, reader, rows=4, columns=5)
+    for place, codes in enumerate(held):
+        mix = codes["mix"].view(4, 5, 3)
+        torch.testing.assert_close(mix.sum(-1), torch.ones(4, 5))
+        torch.testing.assert_close(mix[0, :, place], torch.linspace(0.0, 1.0, 5))
+
+
 def shapes(n, seed):
     """Bars of known brightness, direction and kind of background."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,9 +9,11 @@ from PIL import Image
 from torch import nn
 
 from pyro_infogan import InfoGAN, evaluate, figures
+from pyro_infogan.codes import least_and_greatest, placed
+from pyro_infogan.controls import Panel
 from pyro_infogan.errors import DataError, DeclarationError
-from pyro_infogan.evaluation import cluster
-from pyro_infogan.traversal import values_of
+from pyro_infogan.evaluation import Calibration, Following, cluster
+from pyro_infogan.traversal import traversed, values_of
 
 LINES = [{"step": 10 * i, "info/digit": i / 10, "info/slant": 0.1} for i in range(1, 5)]
 
@@ -147,6 +149,185 @@ def test_every_declaration_has_its_figures(tmp_path):
         figures.traverse(gan, "matrix", element=4)
     with pytest.raises(DeclarationError, match="'matix'"):
         figures.traverse(gan, "matix")
+
+
+def mixture(components):
+    """Two components, either as likely, of each element."""
+    return dist.MixtureSameFamily(dist.Categorical(torch.ones(components.batch_shape)), components)
+
+
+def test_mixtures_of_counts_are_traversed_within_their_support():
+    tosses = dist.Binomial(torch.tensor([[4.0], [9.0]]), torch.tensor([0.2, 0.9]))
+    codes = {
+        "events": mixture(dist.Poisson(torch.tensor([1.0, 5.0]))),
+        "tosses": mixture(tosses).to_event(1),
+        "kinds": mixture(dist.Categorical(torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))),
+        "flags": mixture(dist.Bernoulli(torch.tensor([0.2, 0.9]))),
+    }
+    gan = InfoGAN(codes, (1, 8, 8), noise=2, posterior=dict.fromkeys(codes, Unread))
+    # Mean 3 and variance (1 + 5) / 2 + 4 = 7: what lies within two deviations, and none below 0.
+    assert values_of(gan, "events", count=100)[0].tolist() == list(range(9))
+    assert values_of(gan, "tosses", element=0, count=100)[0].tolist() == list(range(5))
+    assert values_of(gan, "tosses", element=1, count=100)[0].tolist() == list(range(10))
+    assert values_of(gan, "kinds", span=(-5, 5), count=100)[0].tolist() == [0, 1, 2]
+    assert values_of(gan, "flags")[0].tolist() == [0, 1]
+    for name, element, _ in figures.traversals(gan):
+        figures.traverse(gan, name, element=element, rows=1)
+        figures.animate(gan, name, element=element, rows=1, columns=1, frames=2)
+
+
+def test_ends_of_supports():
+    below, above = -math.inf, math.inf
+    tosses = dist.Binomial(torch.tensor([[4.0], [9.0]]), torch.tensor([0.2, 0.9]))
+    pairs = dist.Binomial(torch.tensor([4.0, 9.0]), torch.full((3, 2), 0.5)).to_event(1)
+    within = dist.MixtureSameFamily(dist.Categorical(torch.ones(3)), pairs)
+    twice = mixture(mixture(dist.Binomial(4, torch.full((2, 2), 0.5))))
+    for prior, low, high in (
+        (dist.Normal(0.0, 1.0), below, above),
+        (dist.Beta(1.0, 1.0), 0, 1),
+        (mixture(dist.Poisson(torch.ones(2))), 0, above),
+        (mixture(tosses).to_event(1), [0, 0], [4, 9]),
+        (within, [0, 0], [4, 9]),
+        (twice, 0, 4),
+        (mixture(dist.Bernoulli(torch.ones(2) / 2)), 0, 1),
+    ):
+        assert [end.tolist() for end in least_and_greatest(prior)] == [low, high]
+
+
+def held_codes(gan, monkeypatch):
+    """A list that fills with the codes of every generation from here on."""
+    seen, generate = [], gan.generate
+
+    def spied(n, codes, noise):
+        seen.append(codes)
+        return generate(n, codes, noise)
+
+    monkeypatch.setattr(gan, "generate", spied)
+    return seen
+
+
+def test_counts_keep_their_order_whatever_labels_they_match(monkeypatch):
+    codes = {
+        "tosses": dist.Binomial(4, 0.5),
+        "flag": dist.Bernoulli(0.5),
+        "kind": dist.Categorical(torch.ones(3)),
+        "hot": dist.OneHotCategorical(torch.ones(3)),
+    }
+    gan = InfoGAN(codes, (1, 8, 8), noise=2)
+    labels = torch.arange(2).repeat(20)
+    turned = (labels + 1) % 2
+    # Either value of two is matched with the label that it is not, the rest with none.
+    clusters = {
+        name: cluster(turned, labels, count)
+        for name, count in {"tosses": 5, "flag": 2, "kind": 3, "hot": 3}.items()
+    }
+    for name, ticks, values in (
+        ("tosses", list("01234"), [0, 1, 2, 3, 4]),
+        ("flag", list("01"), [0, 1]),
+        ("kind", list("01–"), [1, 0, 2]),
+        ("hot", list("01–"), [[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    ):
+        found, told = values_of(gan, name, clusters=clusters)
+        assert (found.tolist(), list(told)) == (values, ticks)
+    # The rows of other codes' traversals step through them in the same order.
+    seen = held_codes(gan, monkeypatch)
+    traversed(gan, "kind", torch.tensor([0]), rows=5, clusters=clusters)
+    assert seen[0]["tosses"].tolist() == [0, 1, 2, 3, 4]
+    assert seen[0]["hot"].argmax(1).tolist() == [1, 0, 2, 1, 0]
+
+
+def shares():
+    codes = {
+        "mix": dist.Dirichlet(torch.tensor([1.0, 2.0, 3.0])),
+        "mixes": dist.Dirichlet(torch.ones(2, 3)).to_event(1),
+        "soft": dist.RelaxedOneHotCategorical(torch.tensor(1.0), torch.ones(3)),
+    }
+    return InfoGAN(codes, (1, 8, 8), noise=2, posterior={"soft": Unread})
+
+
+def assert_on_simplex(values):
+    assert values.min() >= 0
+    torch.testing.assert_close(values.sum(-1), torch.ones(values.shape[:-1]))
+
+
+def test_traversals_of_shares_stay_on_the_simplex(monkeypatch):
+    gan = shares()
+    panel = Panel(gan.prior)
+    seen = held_codes(gan, monkeypatch)
+    listed = figures.traversals(gan)
+    assert len(listed) == len(panel.controls)
+    for place, (name, element, _) in enumerate(listed):
+        values, ticks = values_of(gan, name, element=element, count=5)
+        assert values.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+        assert list(ticks) == ["0", "0.25", "0.5", "0.75", "1"]
+        traversed(gan, name, values, element=element, rows=3)
+        swept = seen.pop()
+        assert_on_simplex(swept[name])
+        assert swept[name].flatten(1)[:, element].tolist() == values.tolist() * 3
+        # What gives way does so as in the explorer, from the values that the row was drawn with.
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            _, drawn = gan.draw(3)
+        for row, index in ((0, 1), (2, 3)):
+            before = panel.positions({code: value[row] for code, value in drawn.items()})
+            expected = panel.codes([panel.moved(before, place, values[index].item())])
+            torch.testing.assert_close(swept[name][5 * row + index], expected[name][0])
+
+
+def test_a_span_of_a_share_ends_at_0_and_1(monkeypatch):
+    gan = shares()
+    assert values_of(gan, "mix", span=(0.2, 0.4), count=2)[0].tolist() == pytest.approx([0.2, 0.4])
+    assert values_of(gan, "mix", span=(-2.0, 2.0), count=2)[0].tolist() == [0.0, 1.0]
+    seen = held_codes(gan, monkeypatch)
+    figures.animate(gan, "mix", element=1, rows=1, columns=2, frames=8)
+    figures.traverse(gan, "mixes", element=4, rows=2)
+    for name, element, codes in zip(("mix", "mixes"), (1, 4), seen, strict=True):
+        assert_on_simplex(codes[name])
+        numbers = codes[name].flatten(1)[:, element]
+        assert (numbers.min(), numbers.max()) == (0.0, 1.0)
+    found = Following("mix", 2, "Spearman", 0.9, {"mix[2]": 0.9})
+    ticks = figures.variation(gan, "width", found, rows=1).axes[0].get_xticklabels()
+    assert (ticks[0].get_text(), ticks[-1].get_text()) == ("0", "1")
+
+
+def test_shares_give_way_from_a_corner():
+    """Where the others are all 0 they get equal parts; the codes given are left as they were."""
+    mix = dist.Dirichlet(torch.ones(3))
+    corner = torch.tensor([[0.0, 0.0, 1.0]]).expand(2, -1)
+    moved = placed(mix, corner, 2, torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(moved, torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]))
+    assert corner[0].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_only_shares_give_way(gan):
+    sites, style = gan.prior.sites, gan.prior.draw(2)["style"]
+    moved = placed(sites["style"], style, 1, torch.tensor([3.0, 4.0]))
+    assert moved[:, 1].tolist() == [3.0, 4.0]
+    assert torch.equal(moved[:, 0], style[:, 0])
+    assert placed(sites["slant"], torch.zeros(2), 0, torch.ones(2)).tolist() == [1.0, 1.0]
+    digits = placed(sites["digit"], torch.tensor([0, 2]), 0, torch.tensor([1, 1]))
+    assert digits.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("count", "bands"), [(1, [1]), (6, [6]), (7, [4, 3]), (17, [6, 6, 5])])
+def test_many_codes_are_calibrated_in_bands(count, bands):
+    found = Calibration("rank", [2, 3, 4, 1], [0.5], [0.7], 0.2, 0.1, 0.5, 0.25, 0.3)
+    names = [f"style[{index}]" for index in range(count)]
+    figure = figures.calibration(dict.fromkeys(names, found))
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    assert width <= 12
+    assert height == 4 * len(bands)
+    tops = [axes for axes in figure.axes if axes.get_title()]
+    bottoms = [axes for axes in figure.axes if not axes.get_title()]
+    assert [axes.get_title() for axes in tops] == names
+    assert len(bottoms) == count
+    for top, bottom in zip(tops, bottoms, strict=True):
+        assert top.get_position().x0 == pytest.approx(bottom.get_position().x0)
+        assert top.get_position().y0 > bottom.get_position().y1
+    heights = [round(axes.get_position().y0, 3) for axes in tops]
+    assert [heights.count(each) for each in sorted(set(heights), reverse=True)] == bands
+    assert [axes.get_ylabel() for axes in tops].count("images") == len(bands)
 
 
 def test_confusion_shows_the_counts():

@@ -25,9 +25,11 @@ __all__ = [
     "flattened",
     "form_of",
     "is_angle",
+    "is_share",
     "keep_unit",
     "least_and_greatest",
     "log_prob",
+    "placed",
     "sample",
     "support",
     "traced",
@@ -153,6 +155,48 @@ def form_of(prior: Any) -> Any:
 def is_angle(prior: Distribution) -> bool:
     """Whether a code goes round a circle; torch calls the support of an angle the real line."""
     return isinstance(form_of(prior), dist.VonMises)
+
+
+def is_share(prior: Distribution) -> bool:
+    """Whether the numbers of a code are shares, 0 or more and of sum 1: none of them moves alone.
+
+    Example:
+        >>> is_share(dist.Dirichlet(torch.ones(3))), is_share(dist.Beta(1.0, 1.0))
+        (True, False)
+    """
+    return isinstance(base_support(prior), type(constraints.simplex))
+
+
+def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tensor:
+    """Values of a code after one of its numbers was moved, the others held.
+
+    The other shares of a simplex give way in proportion, equally where all are 0, as they do to a
+    control of the explorer: the sum stays 1.
+
+    Args:
+        prior: the code's.
+        codes: its values, (n, event shape).
+        element: which of its numbers moves.
+        to: where it moves to, (n,).
+
+    Returns:
+        Values (n, event shape).
+
+    Example:
+        >>> mix = torch.tensor([[0.2, 0.2, 0.6]])
+        >>> placed(dist.Dirichlet(torch.ones(3)), mix, 1, torch.tensor([0.6]))
+        tensor([[0.1000, 0.6000, 0.3000]])
+    """
+    moved = codes.reshape(len(codes), -1).clone()
+    if is_share(prior):
+        first = element - element % prior.event_shape[-1]
+        others = [each for each in range(first, first + prior.event_shape[-1]) if each != element]
+        shares = moved[:, others]
+        total = shares.sum(1, keepdim=True)
+        rest = torch.where(total > 0, shares / total, 1 / max(len(others), 1))
+        moved[:, others] = (1 - to).unsqueeze(1) * rest
+    moved[:, element] = to
+    return moved.reshape(codes.shape)
 
 
 @singledispatch

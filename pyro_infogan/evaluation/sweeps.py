@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..codes import element_of
+from ..codes import element_of, is_share, placed
 from ..datasets import Factor, ImageSet
 from ..errors import DataError, checked_count
 from ..images import scaled
@@ -176,9 +176,9 @@ def sweep(
 ) -> Sweeps:
     """How far each factor goes when one code is swept and noise and other codes are held.
 
-    A continuous code goes over its prior's range (−1 to 1 of the paper's), a discrete one through
-    all it can be. Each row of images has its own noise and other codes; the numbers are means over
-    rows.
+    A continuous code goes over its prior's range (−1 to 1 of the paper's; 0 to 1 of a share, to
+    which the other shares give way), a discrete one through all it can be. Each row of images has
+    its own noise and other codes; the numbers are means over rows.
 
     Args:
         gan: a trained InfoGAN.
@@ -200,8 +200,7 @@ def sweep(
         for label, name, place, values in _sweeps(gan, columns):
             count = len(values)
             held = {other: value.repeat_interleave(count, 0) for other, value in codes.items()}
-            swept = held[name].clone()
-            swept.view(len(swept), -1)[:, place] = values.repeat(rows).to(swept.dtype)
+            swept = placed(gan.prior.sites[name], held[name], place, values.repeat(rows))
             images = gan.generate(
                 rows * count, {**held, name: swept}, noise.repeat_interleave(count, 0)
             )
@@ -225,6 +224,8 @@ def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int, Tensor]]:
                 continue
             support = element.enumerate_support(expand=False).flatten()
             every = [support] * max(1, shape.numel())
+        elif is_share(prior):
+            every = [torch.linspace(0.0, 1.0, columns)] * shape.numel()
         else:
             ends = [part.expand(shape).reshape(-1).tolist() for part in gan.prior.unit(name)]
             every = [

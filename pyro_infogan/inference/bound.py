@@ -67,6 +67,11 @@ def scores(
     prior's term is log p(c | earlier codes): the scores sum to the joint one, and the mean of each
     is a lower bound of its code's own information.
 
+    Not so with a guide, whose term is log q(c | x, the guide's earlier codes): only the sum is a
+    bound. The mean of one code's score is one on I(c; x | earlier codes) where prior and guide have
+    the same order, and else none: of c₂ = c₁, a guide that reads c₂ first gives c₁ all of H(c₁),
+    whatever the images say.
+
     Args:
         prior: the code prior, P(c).
         posterior: Q(c | x) of each code, with batch shape (n,).
