@@ -35,10 +35,12 @@ CODES = {"c": dist.Uniform(-1.0, 1.0)}
 
 def with_trunk(trunk, features):
     """An InfoGAN on 1×8×8 images with this trunk, and a generator that nobody uses."""
-    generator = lambda inputs: nn.Sequential(nn.Linear(inputs, 64), nn.Unflatten(1, (1, 8, 8)))  # noqa: E731
-    return InfoGAN(
-        CODES, (1, 8, 8), networks=lambda _, inputs: Pair(generator(inputs), trunk, features, 0)
-    )
+
+    def networks(image_shape, inputs):
+        layers = nn.Linear(inputs, 64), nn.Sigmoid(), nn.Unflatten(1, image_shape)
+        return Pair(nn.Sequential(*layers), trunk, features, 0)
+
+    return InfoGAN(CODES, (1, 8, 8), networks=networks)
 
 
 def classes(n, seed=0, apart=1.0):

@@ -25,7 +25,8 @@ from tests.test_inversion import CENTRES, SHAPE, Chained, dependent, linear, see
 
 CODES = ("digit", "slant", "style")
 KINDS = {
-    "independent": (small_codes(), {}),
+    # Inside the interval, or a draw may have no score under the model.
+    "independent": (small_codes(), {"slant": families.TruncatedNormal}),
     "dependent": (dependent, {}),
     "joint": (dependent, {("slant", "style"): families.MultivariateNormal}),
     "guide": (dependent, Chained),

@@ -117,7 +117,8 @@ class CodePrior(nn.Module):
         else:
             raise nothing(repr(declaration))
         for name, prior in self.sites.items():
-            with _blaming(f"code {name!r}, {type(form_of(prior)).__name__}"), torch.no_grad():
+            what = f"code {name!r}, {type(form_of(prior)).__name__}"
+            with _blaming(what), torch.no_grad(), seeded(0):
                 draws = prior.sample(torch.Size([2]))
                 # What depends on other codes is not scored by itself.
                 if self.written is None:
