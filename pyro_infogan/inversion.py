@@ -7,6 +7,7 @@ codes, and Pyro's inference finds those that explain it. :func:`importance` weig
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -322,8 +323,10 @@ def _weighed(
     values: list[dict[str, Tensor]] = []
     log_weights: list[Tensor] = []
     for start in range(0, draws, at_once):
-        # Pyro's validation would refuse a draw outside the prior's support, whose weight is 0.
-        with dist.validation_enabled(False):
+        # Pyro's validation would refuse a draw outside the prior's support, whose weight is 0, and
+        # where its density is no number Pyro would warn of their sum, which is not asked for.
+        with dist.validation_enabled(False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered NaN: log_prob_sum")
             _, model_trace, guide_trace = vectorized_importance_weights(
                 model,
                 guide,
@@ -333,7 +336,7 @@ def _weighed(
             )
         explained, proposed = map(_samples, (model_trace, guide_trace))
         # Pyro's own sums of these are over the images too.
-        log_weights.append(_total(explained) - _total(proposed))
+        log_weights.append(_total(explained, _inside_support) - _total(proposed, _as_told))
         values.append({name: site["value"] for name, site in proposed.items()})
     drawn = {name: torch.cat([part[name] for part in values]) for name in values[0]}
     return drawn, torch.cat(log_weights)
@@ -343,8 +346,20 @@ def _samples(trace: Any) -> dict[str, dict[str, Any]]:
     return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
 
 
-def _total(sites: dict[str, dict[str, Any]]) -> Tensor:
-    return torch.stack([site["log_prob"] for site in sites.values()]).sum(0)
+def _total(sites: dict[str, dict[str, Any]], scored: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+    return torch.stack([scored(site) for site in sites.values()]).sum(0)
+
+
+def _as_told(site: dict[str, Any]) -> Tensor:
+    return site["log_prob"]
+
+
+def _inside_support(site: dict[str, Any]) -> Tensor:
+    """A site's log-probability, −∞ outside its support, where some densities are any number."""
+    covered = support(site["fn"])
+    if site["is_observed"] or constraints.is_dependent(covered):
+        return site["log_prob"]
+    return torch.where(covered.check(site["value"]), site["log_prob"], -math.inf)
 
 
 class _Replaced(Messenger):

@@ -543,6 +543,29 @@ def test_candidates_of_a_guide_are_tried_as_often_drawn(images):
     assert found.candidates["digit"].T.tolist() == [[1, 2, 0]] * 4
 
 
+@pytest.mark.parametrize(
+    "prior", [dist.Exponential(1.0), dist.Gamma(2.0, 1.0), dist.LogNormal(0.0, 1.0)], ids=str
+)
+def test_a_density_that_is_told_beyond_its_support_weighs_nothing_there(prior):
+    """Without validation torch's exponential has more of it below 0, and a gamma is no number."""
+
+    class Around(nn.Module):
+        """Half of the draws lie below 0."""
+
+        def forward(self, features):
+            return dist.Normal(features.new_zeros(features.shape[:-1]), 1.0)
+
+    gan = InfoGAN(
+        {"c": prior}, SHAPE, noise=0, networks=linear(), posterior={"c": lambda *_: Around()}
+    )
+    found = importance(gan.eval(), gan.generate(3), scale=0.3, draws=400)
+    outside = ~prior.support.check(found.codes["c"])
+    assert outside.any()
+    assert (found.log_weights[outside] == -math.inf).all()
+    assert found.log_weights[~outside].isfinite().all()
+    assert (found.posterior["c"] >= 0).all()
+
+
 def test_a_q_outside_the_prior_leaves_room_to_move(images):
     """At the very end of an interval a fit would have no gradient."""
     gan = InfoGAN({"slant": dist.Uniform(-1.0, 1.0)}, SHAPE, noise=2)
