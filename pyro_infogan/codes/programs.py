@@ -153,9 +153,7 @@ def _checked_prior(what: str, prior: object) -> Distribution:
 
 
 def _checked_fixed(what: str, prior: Distribution) -> Distribution:
-    learned = []
-    mapped(prior, lambda tensor: learned.append(tensor.requires_grad) or tensor)
-    if any(learned):
+    if _learns(prior):
         raise DeclarationError(
             what,
             got="a prior with a parameter that requires a gradient",
