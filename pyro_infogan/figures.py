@@ -387,7 +387,7 @@ def _reliability(axes: Any, found: Calibration) -> None:
         axes.bar(nominal, high - low, 0.03, low, **_BAND)
     axes.plot([0, 1], [0, 1], color="0.5", ls=":", lw=1)
     axes.plot(nominal, observed, "-" if found.statistic == "rank" else "o", ms=2.5, lw=1.2)
-    lines = [f"gap {found.gap:.3f}", f"p = {found.p_value:.2g}"]
+    lines = [f"gap {found.gap:.3f}", found.p_text]
     if found.leak:
         lines.append(f"leak {found.leak:.3f}")
     axes.text(0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7)

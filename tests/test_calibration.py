@@ -626,6 +626,8 @@ def test_a_line_says_it_all():
     says = "coverage off by 0.2000 (0.1000 by chance), p = 0.5"
     assert str(found) == f"{says}; 25.00% outside the support, 0.3000 nats lost"
     assert str(dataclasses.replace(found, outside=None, leak=None)) == says
+    assert str(dataclasses.replace(found, p_value=0.001)).count("p = 0.001;") == 1
+    assert str(dataclasses.replace(found, p_value=2e-309)).count("p < 0.0001;") == 1
 
 
 def test_the_figure_shows_counts_and_curves():

@@ -44,6 +44,8 @@ _LEAST_EXPECTED = 5
 # The number that Guo et al. use.
 _CONFIDENCE_BINS = 15
 _RESAMPLES = 999
+# Digits of less are those of chi-square's tail, not of the ranks.
+_LEAST_P = 0.0001
 # Share of its size by which float32 may miss the end of an interval.
 _ROUNDING = 1e-6
 
@@ -87,10 +89,15 @@ class Calibration:
 
     def __str__(self) -> str:
         what = "coverage" if self.statistic == "rank" else "confidence"
-        text = f"{what} off by {self.gap:.4f} ({self.chance:.4f} by chance), p = {self.p_value:.3g}"
+        text = f"{what} off by {self.gap:.4f} ({self.chance:.4f} by chance), {self.p_text}"
         if self.outside is None:
             return text
         return f"{text}; {self.outside:.2%} outside the support, {self.leak:.4f} nats lost"
+
+    @property
+    def p_text(self) -> str:
+        """``p_value`` to three digits, or only that it is less than any that matters."""
+        return f"p = {self.p_value:.3g}" if self.p_value >= _LEAST_P else f"p < {_LEAST_P}"
 
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts, of ranks in at most 20 bins; and each bin's share of the axis.
