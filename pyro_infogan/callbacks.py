@@ -9,6 +9,7 @@ draws from a random state of its own, and gets a copy of the line.
 import importlib
 import math
 import re
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from .codes import label, names_of
 from .errors import DataError, RunError, checked_count
 from .images import sheet
 from .infogan import InfoGAN, evaluating
-from .randomness import derived, seeded
+from .randomness import checked_seed, derived, seeded
 from .traversal import traversals, traversed, values_of
 
 __all__ = ["Callback", "TensorBoard", "checked_callbacks", "notify"]
@@ -101,9 +102,10 @@ class TensorBoard:
     def __init__(self, folder: str | Path, images_every: int = 250, seed: int = 0) -> None:
         self.folder = Path(folder)
         self.images_every = checked_count("images_every", images_every, least=1)
-        self.seed = checked_count("seed", seed, least=0)
+        self.seed = checked_seed(seed)
         self._new_writer = _summary_writer()
         self._writer: Any = None
+        self._close: Any = None
         self._fixed: Any = None
         self._entropies: dict[str, float] = {}
         self._seen = 0
@@ -132,9 +134,11 @@ class TensorBoard:
 
     def _begin(self, step: int, gan: InfoGAN) -> Any:
         """A writer to a new file, which replaces what earlier ones say from this step on."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._close:
+            self._close()
         writer = self._new_writer(str(self.folder), purge_step=step)
+        # A writer has a thread, which would outlive this object.
+        self._close = weakref.finalize(self, writer.close)
         writer.add_custom_scalars(_charts(gan))
         self._entropies = {f"entropy/{label(key)}": nats for key, nats in gan.entropies.items()}
         self._seen = step - 1

@@ -1,6 +1,7 @@
 """Declarations as plain data: what a checkpoint can say, compare and build again without code."""
 
 import copy
+import dataclasses
 import inspect
 import math
 import re
@@ -16,7 +17,7 @@ from torch.distributions import Distribution
 
 from .errors import DeclarationError
 
-__all__ = ["OPAQUE", "describe", "find", "matches", "named", "opaque", "restore"]
+__all__ = ["describe", "find", "is_opaque", "matches", "named", "opaque", "restore", "setting"]
 
 OPAQUE = "opaque"
 """Key of a description that names the user's own code, which data cannot hold."""
@@ -43,6 +44,39 @@ def opaque(thing: Any) -> dict[str, Any]:
     name = getattr(thing, "__name__", None)
     kind = f"{getattr(thing, '__module__', '?')}.{name or type(thing).__name__}"
     return {OPAQUE: kind if name else f"{kind} {_stable(thing)}"}
+
+
+def is_opaque(described: Any) -> bool:
+    """Whether a description is of the user's own code."""
+    return isinstance(described, Mapping) and OPAQUE in described
+
+
+def setting(value: Any) -> Any:
+    """A setting as data that JSON can hold, so that two that differ are told apart.
+
+    Dataclasses by name and field, ``functools.partial`` by function and arguments; what else is no
+    plain data by its name, or by its repr. Two functions of one name are taken for the same.
+
+    Example:
+        >>> from pyro_infogan.inference.distortion import Strokes
+        >>> setting((Strokes(finer=0.2), None))
+        [{'type': 'Strokes', 'bolder': 1.0, 'finer': 0.2}, None]
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [setting(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): setting(item) for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, partial):
+        given = {"arguments": setting(value.args), "keywords": setting(value.keywords)}
+        return {"partial": setting(value.func), **given}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **setting(fields)}
+    return opaque(value)
 
 
 def _stable(thing: Any) -> str:

@@ -35,7 +35,7 @@ from .codes import (
     sample,
     traced,
 )
-from .descriptions import OPAQUE, describe, find, matches, named, opaque, restore
+from .descriptions import describe, find, is_opaque, matches, named, opaque, restore
 from .devices import usable_device
 from .errors import (
     DataError,
@@ -362,7 +362,7 @@ class InfoGAN(nn.Module):
         nested = isinstance(images, Tensor) and images.dim() > 4
         flat = checked_images(images.flatten(0, -4) if nested else images, self.image_shape)
         outer = images.shape[:-3]
-        images = scaled(flat).unflatten(0, outer)
+        images = scaled(flat).to(self.device).unflatten(0, outer)
         posteriors = self.posteriors(images)
         with pyro.plate(PLATE, outer[-1]):
             return sample_codes(self.prior, posteriors)
@@ -569,7 +569,7 @@ class InfoGAN(nn.Module):
         contents = run.newest()[1] if run else runs.read(path)
         declaration = runs.part(contents, "declaration", path)
         experiment = run.experiment_file() if run else None
-        if experiment and OPAQUE in str(declaration):
+        if experiment and _needs_code(declaration):
             gan = cls.from_experiment(load_file(*experiment)[0]).adopt(contents, path)
         else:
             gan = cls.from_contents(contents, path)
@@ -620,9 +620,12 @@ class InfoGAN(nn.Module):
                 expected="; ".join(f"{key} {own[key]}" for key in different),
                 fix="Choose another run folder, or declare the InfoGAN as that run did.",
             )
+        before = copy.deepcopy(self.state_dict())
         try:
             self.load_state_dict(runs.part(contents, "weights", path))
         except (RuntimeError, TypeError, AttributeError) as error:
+            # What fits is taken before the rest is refused.
+            self.load_state_dict(before)
             raise RunError(
                 f"checkpoint {path}",
                 got=str(error).splitlines()[-1].strip(),
@@ -662,6 +665,17 @@ def _check_sizes(declaration: Any, contents: Mapping[str, Any], path: Path) -> N
             expected=f"{tuple(declared[name])}, as it declares",
             fix="The networks' code has changed since, or the file is damaged; use another.",
         )
+
+
+def _needs_code(declaration: Any) -> bool:
+    """Whether a declaration holds code of the user's own, under whatever names."""
+    if not isinstance(declaration, Mapping):
+        return False
+    parts = [declaration.get(part) for part in ("program", "guide", "networks")]
+    for part in ("codes", "posterior"):
+        several = declaration.get(part)
+        parts += several.values() if isinstance(several, Mapping) else []
+    return any(map(is_opaque, parts))
 
 
 def _undeclared(path: Path, error: Exception) -> RunError:

@@ -92,6 +92,24 @@ def test_what_cannot_be_mapped_is_said_and_not_made_again(place, monkeypatch):
     assert make.times == 1
 
 
+def test_an_error_that_passes_does_not_have_it_made_again(place, monkeypatch):
+    make = Counted()
+    cached(place, KEY, make)
+    whole = Path.read_bytes
+
+    def refused(path):
+        if path.name == "cache.json":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(DataError, match=r"Too many open files.*Try again"):
+            cached(place, KEY, make)
+    cached(place, KEY, make)
+    assert make.times == 1
+
+
 def read_at_once(place, together, told):
     together.wait()
     try:

@@ -1,6 +1,8 @@
 """Callbacks: what they are told, that they disturb nothing, and TensorBoard."""
 
+import gc
 import sys
+import threading
 
 import pyro.distributions as dist
 import pytest
@@ -191,6 +193,14 @@ def test_tensorboard_disturbs_nothing(images, tmp_path):
     fit(quiet, images, steps=20)
     fit(watched, images, steps=20, callbacks=[TensorBoard(tmp_path, images_every=10)])
     assert same(quiet, watched)
+
+
+def test_tensorboards_threads_end_with_it(images, tmp_path):
+    before = threading.active_count()
+    for seed in range(3):
+        fit(build(), images, steps=1, callbacks=[TensorBoard(tmp_path / str(seed))])
+    gc.collect()
+    assert threading.active_count() <= before
 
 
 def test_the_command_line_writes_beside_the_run(tmp_path):

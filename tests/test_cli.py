@@ -252,8 +252,9 @@ def test_bad_figures_and_seeds(trained, tmp_path, capsys):
         assert call("figures", trained, "--baseline", baseline) == 1
         assert says in capsys.readouterr().err
     for seed in ("-1", "99999999999999999999"):
-        assert call("sample", trained, "--seed", seed) == 1
-        assert "--seed" in capsys.readouterr().err
+        for command in ("sample", "figures"):
+            assert call(command, trained, "--seed", seed) == 1
+            assert "--seed" in capsys.readouterr().err
     assert call("infer", trained) == 1
     assert "one or more files" in capsys.readouterr().err
 

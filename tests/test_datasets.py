@@ -24,6 +24,14 @@ def test_mnist_is_mnist(train, counts):
     assert label.item() == (5 if train else 7)
 
 
+def test_mnist_is_the_callers_own():
+    first = datasets.mnist(train=False)
+    first.images.zero_()
+    first.labels.zero_()
+    assert datasets.mnist(train=False).images.any()
+    assert datasets.mnist(train=False).labels.any()
+
+
 def test_images_are_read_as_the_run_needs_them(tmp_path):
     Image.new("RGB", (4, 6), (255, 0, 0)).save(tmp_path / "red.png")
     grey = datasets.read_image(tmp_path / "red.png", (1, 6, 4))

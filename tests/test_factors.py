@@ -10,7 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from pyro_infogan import InfoGAN, evaluate, figures
 from pyro_infogan.datasets import Factor, ImageSet
-from pyro_infogan.errors import DataError, DeclarationError
+from pyro_infogan.errors import DataError, DeclarationError, RunError
 from pyro_infogan.evaluation import (
     FactorReader,
     agreement,
@@ -21,6 +21,7 @@ from pyro_infogan.evaluation import (
     sweep,
 )
 from pyro_infogan.evaluation.factors import _circular, _circular_linear
+from pyro_infogan.evaluation.sweeps import _moved
 from pyro_infogan.models.networks import Pair
 
 CODES = {
@@ -137,6 +138,34 @@ def test_kinds_agree_by_the_share_of_the_factors_entropy():
     kind, code = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
     share = (p * (p / kind / code).log()).sum() / -(kind * kind.log()).sum()
     assert agreement(Factor(kinds), Factor(codes))[1] == pytest.approx(share.item(), abs=1e-6)
+
+
+def test_kinds_agree_with_an_angle_however_far_it_is_wound():
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.randint(5, (500,), generator=generator)
+    angles = (kinds + torch.rand(500, generator=generator)) * 2 * math.pi / 5
+    wound = angles + 2 * math.pi * torch.randint(-2, 3, (500,), generator=generator)
+    once, further = (Factor(each.double(), period=2 * math.pi) for each in (angles, wound))
+    for measure in (agreement, likeness):
+        name, value = measure(Factor(kinds), once)
+        assert measure(Factor(kinds), further) == (name, pytest.approx(value, abs=1e-3))
+
+
+def test_a_factor_that_does_not_vary_is_moved_by_nothing():
+    constant = Factor(torch.full((5,), 0.5))
+    assert _moved(constant, torch.rand(4, 9)) == 0.0
+
+
+def test_a_reader_is_measured_on_the_factors_it_reads():
+    images = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
+    one, two = (
+        ImageSet(images, factors={name: Factor(torch.rand(64)) for name in names})
+        for names in ("ab", "ac")
+    )
+    with pytest.raises(DataError, match=r"b, c stand in one set only"):
+        fit_reader(one, two, steps=1)
+    with pytest.raises(RunError, match="device"):
+        fit_reader(one, one, steps=1, device="nonsense")
 
 
 def test_likeness_is_the_same_in_either_order():

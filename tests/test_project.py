@@ -21,7 +21,7 @@ CORE = LEAVES | {"codes", "descriptions", "devices", "images"}
 # Rooms, from the ground up, and what each may import besides itself.
 ALLOWED = {
     "errors": set(),
-    "randomness": set(),
+    "randomness": {"errors"},
     "codes": LEAVES,
     "descriptions": LEAVES,
     "devices": LEAVES,

@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 
+import pytest
 import torch
 
-from pyro_infogan.randomness import seeded
+from pyro_infogan.errors import DataError
+from pyro_infogan.randomness import derived, seeded
 
 
 class Machine:
@@ -27,6 +29,14 @@ class Machine:
 
     def touched(self, *_):
         raise AssertionError("the driver is started by this, and a fork after it has no GPU")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, "3"])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(DataError, match="seed"), seeded(seed):
+        pass
+    with pytest.raises(DataError, match="seed"):
+        derived(seed, 1)
 
 
 def test_draws_follow_from_the_seed_and_change_nothing():

@@ -1,5 +1,6 @@
 """Files: whole or not there, refused when damaged, and never run."""
 
+import copy
 import os
 import pickle
 from functools import partial
@@ -92,6 +93,28 @@ def test_own_weights_stay_as_they_were_built():
     gan = InfoGAN(codes, (1, 8, 8), posterior={"u": family}, networks=networks)
     assert gan.posterior.heads[0].linear.bias.item() == -2.0
     assert (gan.trunk[0].weight == 7.0).all()
+
+
+def test_refused_weights_leave_those_that_were_there(gan, tmp_path):
+    contents = gan.contents()
+    weights = {name: value + 1 for name, value in contents["weights"].items()}
+    last = list(weights)[-1]
+    weights[last] = weights[last].flatten()[:0]
+    runs.write(tmp_path / "gan.pt", contents | {"weights": weights})
+    before = copy.deepcopy(gan.state_dict())
+    with pytest.raises(RunError, match=last):
+        gan.restore(tmp_path / "gan.pt")
+    assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+
+
+def test_a_codes_name_does_not_have_the_users_file_run(images, tmp_path):
+    """A declaration that holds no code of the user's is read as data, whatever its words."""
+    file = tmp_path / "experiment.py"
+    file.write_text("raise AssertionError('this file was run')\n")
+    gan = InfoGAN({"opaque": dist.Uniform(-1.0, 1.0)}, (1, 8, 8), noise=4)
+    how = {"steps": 1, "batch_size": 4, "out": tmp_path / "run", "progress": False}
+    train(gan, images, experiment="mine", experiment_file=file, **how)
+    assert list(InfoGAN.load(tmp_path / "run").prior.sites) == ["opaque"]
 
 
 def test_another_declaration_is_named(gan, tmp_path):

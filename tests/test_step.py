@@ -347,6 +347,23 @@ def test_factors_that_are_none_are_refused(distortion):
             distortion(most)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (Affine, {"rotation": math.nan}),
+        (Affine, {"scale": -5.0}),
+        (Affine, {"fill": 2.0}),
+        (Strokes, {"bolder": 7.0}),
+        (Strokes, {"finer": -0.1}),
+    ],
+    ids=str,
+)
+def test_ranges_that_are_none_are_refused(settings):
+    kind, ((name, value),) = settings[0], settings[1].items()
+    with pytest.raises(DeclarationError, match=rf"{kind.__name__}\.{name}"):
+        kind(**{name: value})
+
+
 class TestAffine:
     images = torch.rand(6, 3, 12, 10)
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import copy
+import functools
 import json
 import math
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -13,7 +15,8 @@ from torch._dynamo import lookup_backend
 
 from pyro_infogan import PLAIN_GAN, InfoGAN, Invariance, Objective, Rates, datasets, train
 from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, RunError
-from pyro_infogan.inference import Step
+from pyro_infogan.inference import Guidance, Step
+from pyro_infogan.inference.distortion import Affine, Chain, Inks, Strokes, Tints
 from pyro_infogan.runs import Run
 from pyro_infogan.training import loop, metrics, order
 from tests.conftest import small_codes
@@ -290,7 +293,7 @@ def test_a_prior_that_turns_nan_is_told_as_such(images):
     gan = InfoGAN(Codes(), image_shape=(1, 8, 8), noise=4)
     # The third step cannot draw from it; the second left it so.
     with pytest.raises(DivergenceError, match=r"at step \d: got weight prior.* not finite"):
-        fit(gan, images, steps=9, rates=Rates(prior=float("inf")))
+        fit(gan, images, steps=9, rates=Rates(prior=1e39))
     assert not gan.training
 
 
@@ -336,7 +339,7 @@ def test_settings_of_other_kinds_are_refused(arguments, images, tmp_path):
 
 
 def test_rates_are_checked():
-    for bad in ({"discriminator": -1.0}, {"betas": (0.5, 1.0)}):
+    for bad in ({"discriminator": -1.0}, {"generator": math.inf}, {"betas": (0.5, 1.0)}):
         with pytest.raises(DeclarationError, match="learning rates"):
             Rates(**bad)
 
@@ -431,6 +434,75 @@ def test_training_on_a_gpu(images, tmp_path):
     assert gan.generate(3, {"digit": 1}).device.type == "cuda"
     fit(build(), images, steps=14, out=tmp_path, device="cuda", resume=True)
     assert InfoGAN.load(tmp_path).device.type == "cpu"
+
+
+class Dim:
+    """A distortion that is no dataclass."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def __repr__(self):
+        return f"Dim({self.by})"
+
+    def __call__(self, images):
+        return images * self.by
+
+
+def dim(images, by):
+    return images * by
+
+
+class Never:
+    """A schedule that is no dataclass."""
+
+    def labelled(self, batch_size, epoch, draw):
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (functools.partial(dim, by=0.5), functools.partial(dim, by=0.9)),
+        (Dim(0.5), Dim(0.9)),
+        (Chain([Dim(0.5), Strokes()]), Chain([Dim(0.5), Affine()])),
+        (Inks(2.0), Tints(2.0)),
+    ],
+    ids=["partial", "object", "chain", "dataclasses alike"],
+)
+def test_any_distortion_is_recorded_and_told_from_others(one, other, images, tmp_path):
+    def along(distort, steps):
+        objective = Objective(invariance=Invariance(distort, ("digit",)))
+        arguments = {"out": tmp_path, "resume": True, "objective": objective}
+        return fit(build(), images, steps=steps, **arguments)
+
+    along(one, 2)
+    along(one, 3)
+    with pytest.raises(RunError, match=r"invariance.*distort"):
+        along(other, 4)
+
+
+def test_a_schedule_of_any_class_is_recorded(images, tmp_path):
+    objective = Objective(guidance=Guidance(schedule=Never()))
+    for steps in (2, 3):
+        fit(build(), images, steps=steps, out=tmp_path, resume=True, objective=objective)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(images, tmp_path):
+    counts = {"steps": 3, "batch_size": 8, "seed": 2, "save_every": 2}
+    mine = build()
+    fit(mine, images, out=tmp_path / "numpy", **{name: np.int64(n) for name, n in counts.items()})
+    same_counts = build()
+    fit(same_counts, images, out=tmp_path / "python", **counts)
+    assert same(mine, same_counts)
+
+
+def test_labels_resume_in_any_order(images, tmp_path):
+    labels = {"digit": torch.arange(40) % 3, "slant": torch.linspace(-1, 1, 40)}
+    fit(build(), images, steps=2, out=tmp_path, labels=labels)
+    turned = dict(reversed(labels.items()))
+    fit(build(), images, steps=3, out=tmp_path, labels=turned, resume=True)
+    assert [step for step, _ in Run(tmp_path).checkpoints()][-1] == 3
 
 
 def test_settings_are_recorded_as_data(images, tmp_path):

@@ -4,23 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
-
 if TYPE_CHECKING:
     from ..infogan import InfoGAN
     from ..runs import Run
 
-__all__ = ["Command", "check_seed", "images_of", "load"]
+__all__ = ["Command", "Computing", "images_of", "load"]
 
 
 @dataclass(kw_only=True)
 class Command:
     """What every command has."""
 
-    device: str | None = None
-    """where to compute, such as cpu or cuda; a GPU if there is one, by default"""
     debug: bool = False
     """show the traceback of an error"""
+
+
+@dataclass(kw_only=True)
+class Computing(Command):
+    """What every command has that runs networks."""
+
+    device: str | None = None
+    """where to compute, such as cpu or cuda; a GPU if there is one, by default"""
 
 
 def load(command: Any) -> tuple["Run", "InfoGAN"]:
@@ -45,11 +49,3 @@ def images_of(run: "Run", train: bool, path: Path | None = None) -> Any:
     else:
         experiment = built_in().get(run.experiment() or "")
     return experiment.images(train, path or run.data()) if experiment else None
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what torch does not take for a seed."""
-    if not 0 <= seed < 2**63:
-        raise DataError(
-            "--seed", got=seed, expected="a number from 0 to 2^63 − 1", fix="Choose another."
-        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from ..errors import DataError
-from .command import Command, check_seed, images_of, load
+from .command import Computing, images_of, load
 
 if TYPE_CHECKING:
     from ..datasets import ImageSet
@@ -18,7 +18,7 @@ __all__ = ["Discover", "Evaluate", "Figures", "Report"]
 
 
 @dataclass(kw_only=True)
-class Evaluate(Command):
+class Evaluate(Computing):
     """Measure L_I, Q's calibration, and categories against the test labels, into report.json."""
 
     run: Positional[Path]
@@ -44,9 +44,10 @@ class Evaluate(Command):
         from ..datasets import ImageSet
         from ..errors import checked_count
         from ..evaluation import cluster_features, evaluate, fit_reader, probe
+        from ..randomness import checked_seed
         from ..runs import write_text
 
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         checked_count("--draws", self.draws, least=2)
         if self.clusters is not None:
             checked_count("--clusters", self.clusters, least=1)
@@ -87,7 +88,7 @@ class Evaluate(Command):
 
 
 @dataclass(kw_only=True)
-class Figures(Command):
+class Figures(Computing):
     """Draw a run's bound, traversals, samples, calibration, filters and factors, as PNG files."""
 
     run: Positional[Path]
@@ -111,8 +112,10 @@ class Figures(Command):
         """
         from .. import figures
         from ..evaluation import against_truth, calibrate, responses
+        from ..randomness import checked_seed
         from ..runs import Run
 
+        checked_seed(self.seed, "--seed")
         run, gan = load(self)
 
         def write(figure: Any, name: str) -> None:
@@ -158,7 +161,7 @@ class Figures(Command):
 
 
 @dataclass(kw_only=True)
-class Discover(Command):
+class Discover(Computing):
     """Say what each code found in a set of images, as one HTML page and a table."""
 
     run: Positional[Path]
@@ -178,10 +181,11 @@ class Discover(Command):
         """Write discovery.html and the table of codes."""
         from ..discovery import checked_table, discover, page, write_codes
         from ..errors import checked_count
+        from ..randomness import checked_seed
         from ..runs import write_text
 
         checked_count("--draws", self.draws, least=2)
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         out = self.out or self.run
         if self.out and out.exists() and not out.is_dir():
             raise DataError(
@@ -214,7 +218,7 @@ class Discover(Command):
 
 
 @dataclass(kw_only=True)
-class Report(Command):
+class Report(Computing):
     """Show a run on one HTML page: declared, trained, measured, drawn."""
 
     run: Positional[Path]
@@ -232,11 +236,12 @@ class Report(Command):
         """Measure, and write the page."""
         from ..errors import checked_count
         from ..evaluation import evaluate
+        from ..randomness import checked_seed
         from ..report import page
         from ..runs import write_text
 
         checked_count("--draws", self.draws, least=2)
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         out = self.out or self.run / "report.html"
         if out.is_dir():
             raise DataError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from ..errors import DataError, DeclarationError
-from .command import Command, check_seed
+from .command import Command, Computing
 
 if TYPE_CHECKING:
     from ..distributed import Alone
@@ -17,7 +17,7 @@ __all__ = ["Experiments", "Train"]
 
 
 @dataclass(kw_only=True)
-class Train(Command):
+class Train(Computing):
     """Train an experiment into a run folder."""
 
     experiment: Positional[str]
@@ -61,10 +61,11 @@ class Train(Command):
 
         from ..callbacks import TensorBoard
         from ..infogan import InfoGAN
+        from ..randomness import checked_seed
         from ..runs import Run
         from ..training import train
 
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         self._check_labels()
         name, experiment, file = _experiment(self.experiment)
         experiment = experiment.varied(self.variation) if self.variation else experiment

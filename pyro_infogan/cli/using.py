@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ..errors import DataError
-from .command import Command, check_seed, load
+from .command import Computing, load
 
 __all__ = ["Explore", "Export", "Infer", "Reconstruct", "Sample"]
 
@@ -18,7 +18,7 @@ _COLUMNS = 10
 
 
 @dataclass(kw_only=True)
-class Sample(Command):
+class Sample(Computing):
     """Generate a grid of images, with some codes held."""
 
     run: Positional[Path]
@@ -38,11 +38,11 @@ class Sample(Command):
 
         from ..errors import checked_count
         from ..figures import sheet
-        from ..randomness import seeded
+        from ..randomness import checked_seed, seeded
         from ..runs import replace
 
         checked_count("--count", self.count, least=1)
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         _, gan = load(self)
         with seeded(self.seed):
             images = gan.generate(self.count, _held(self.codes))
@@ -52,7 +52,7 @@ class Sample(Command):
 
 
 @dataclass(kw_only=True)
-class Infer(Command):
+class Infer(Computing):
     """Print the posterior of each image's codes, a JSON line an image."""
 
     run: Positional[Path]
@@ -85,7 +85,7 @@ class Infer(Command):
 
 
 @dataclass(kw_only=True)
-class Reconstruct(Command):
+class Reconstruct(Computing):
     """Explain images by the generator: codes that Q starts and the pixels refine, as JSON lines."""
 
     run: Positional[Path]
@@ -115,14 +115,14 @@ class Reconstruct(Command):
         from ..figures import sheet
         from ..images import scaled
         from ..inversion import refine
-        from ..randomness import seeded
+        from ..randomness import checked_seed, seeded
         from ..runs import replace
 
         if not self.images:
             raise DataError(
                 "reconstruct", got="no image", expected="one or more files", fix="Name them."
             )
-        check_seed(self.seed)
+        checked_seed(self.seed, "--seed")
         _, gan = load(self)
         images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
         with seeded(self.seed):
@@ -150,7 +150,7 @@ class Reconstruct(Command):
 
 
 @dataclass(kw_only=True)
-class Export(Command):
+class Export(Computing):
     """Write generator and posterior as ONNX, weights as safetensors, and a page for browsers."""
 
     run: Positional[Path]
@@ -179,7 +179,7 @@ class Export(Command):
 
 
 @dataclass(kw_only=True)
-class Explore(Command):
+class Explore(Computing):
     """Move a run's codes by hand, on a page in the browser (extra explore)."""
 
     run: Positional[Path]

@@ -32,11 +32,17 @@ from ..errors import DataError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Writer", "cached", "home", "place_for"]
+__all__ = ["PASSING", "Writer", "cached", "home", "place_for"]
 
 FORMAT = 1
 """Version of the layout of a cache, and of the order and conversion of what it holds."""
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+"""Errors of the machine at that moment, not of a file."""
 _RECORD = "cache.json"
+_PROMISED = (
+    "Raise this process's limit of address space (ulimit -v), or the system's of memory that may "
+    "be promised (vm.overcommit_memory)."
+)
 # Without a reservation of memory for pages that may be written to: it would be refused for arrays
 # larger than what there is. Python has a name for the flag from 3.13 on.
 _COPY_ON_WRITE: Any = (
@@ -187,14 +193,13 @@ def _load(place: Path, key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
             # Where there are no locks it may have done so since.
             return arrays if (place / _RECORD).read_bytes() == record else None
     except Exception as error:  # a damaged file leads to a dozen types
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        if isinstance(error, OSError) and error.errno in PASSING:
             # Making it anew, which may have taken hours, would not help.
             raise DataError(
                 f"cache {place}",
                 got=error,
                 expected="arrays that can be mapped",
-                fix="Raise this process's limit of address space (ulimit -v), or the system's "
-                "of memory that may be promised (vm.overcommit_memory).",
+                fix=_PROMISED if error.errno == errno.ENOMEM else "Try again; it is left as it is.",
             ) from error
         return None
 

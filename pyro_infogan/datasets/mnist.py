@@ -38,10 +38,12 @@ def mnist(train: bool = True) -> ImageSet:
         >>> image.shape, label.item()
         (torch.Size([1, 28, 28]), 7)
     """
-    return _mnist("train" if train else "t10k")
+    images, labels = _mnist("train" if train else "t10k")
+    # The caller's own, to change as they like.
+    return ImageSet(images.clone(), labels.clone())
 
 
 @cache
-def _mnist(prefix: str) -> ImageSet:
+def _mnist(prefix: str) -> tuple[Tensor, Tensor]:
     images = _read(f"{prefix}-images-idx3-ubyte.gz").unsqueeze(1)
-    return ImageSet(images, _read(f"{prefix}-labels-idx1-ubyte.gz"))
+    return images, _read(f"{prefix}-labels-idx1-ubyte.gz")

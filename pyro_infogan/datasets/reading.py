@@ -1,6 +1,5 @@
 """Picture files as bytes: one by one, and by the hundred thousand into a cache."""
 
-import errno
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import DataError, in_short
-from .cache import Writer, cached
+from .cache import PASSING, Writer, cached
 
 __all__ = [
     "OnBroken",
@@ -35,8 +34,6 @@ __all__ = [
 _MODES = {1: "L", 3: "RGB"}
 # EPS is a program, which Pillow has Ghostscript run; of the others it knows no more than the name.
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-# Of the machine at that moment, not of the file.
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _SHOWN = 10
 
 OnBroken = Callable[[Sequence[DataError]], None]
@@ -106,9 +103,7 @@ def _halve_transparency(file: Image.Image) -> None:
 def _passing(error: DataError) -> bool:
     """Whether it is no file's fault that it could not be read."""
     cause = error.__cause__
-    return isinstance(cause, MemoryError) or (
-        isinstance(cause, OSError) and cause.errno in _PASSING
-    )
+    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in PASSING)
 
 
 def middle(image: Image.Image, width: int, height: int) -> Image.Image:

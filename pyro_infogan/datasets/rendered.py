@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..devices import usable_device
 from ..errors import DataError, checked_count
-from ..randomness import derived
+from ..randomness import checked_seed, derived
 from .cache import Writer, cached, home
 from .images import Factor, ImageSet, counted
 from .rendering import chairs
@@ -109,7 +109,7 @@ def rendered(
     """
     train = bool(train)
     n = counted(f"n of rendered {name}", n, train)
-    checked_count(f"seed of rendered {name}", seed, least=0)
+    seed = checked_seed(seed)
     if checked_count(f"size of rendered {name}", size, least=16) % 4:
         raise DataError(
             f"size of rendered {name}",

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ..errors import checked_count
-from ..randomness import derived
+from ..randomness import checked_seed, derived
 from .images import Factor, ImageSet, counted
 from .mnist import mnist
 
@@ -50,7 +49,7 @@ def street_numbers(n: int | None = None, *, train: bool = True, seed: int = 0) -
         (torch.Size([3, 3, 32, 32]), True)
     """
     n = counted("n of street numbers", n, train)
-    checked_count("seed of street numbers", seed, least=0)
+    seed = checked_seed(seed)
     digits = mnist(train)
     images = torch.empty(n, 3, _SIZE, _SIZE, dtype=torch.uint8)
     drawn = []

@@ -127,13 +127,13 @@ def _constant(*factors: Factor) -> bool:
 
 def _kinds(factor: Factor) -> np.ndarray:
     """Numbers as kinds: equally full bins."""
-    values = factor.values.cpu().numpy()
     if factor.is_kind:
-        return values
-    return (scipy.stats.rankdata(values) - 1) * _BINS // len(values)
+        return factor.values.cpu().numpy()
+    return (_ranks(factor) - 1) * _BINS // len(factor.values)
 
 
 def _ranks(factor: Factor) -> np.ndarray:
+    """Of numbers; of angles once around, however far they are wound."""
     values = factor.values.cpu().numpy()
     return scipy.stats.rankdata(values % factor.period if factor.period else values)
 

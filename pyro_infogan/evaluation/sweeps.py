@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..codes import element_of, is_share, placed
 from ..datasets import Factor, ImageSet
+from ..devices import usable_device
 from ..errors import DataError, checked_count
 from ..images import scaled
 from ..infogan import BATCH, InfoGAN
@@ -136,9 +137,11 @@ def fit_reader(
         device: where to train.
 
     Raises:
-        DataError: for images without factors, or fewer than 64.
+        DataError: for images without factors, fewer than 64, or others with other factors.
+        RunError: for a device that is not there.
     """
     checked_count("steps", steps, least=1)
+    device = usable_device(device)
     if not train.factors or len(train) < _TRAINED:
         raise DataError(
             "images",
@@ -146,7 +149,13 @@ def fit_reader(
             expected=f"at least {_TRAINED}, with factors",
             fix="Give a rendered set, or one whose factors are known.",
         )
-    device = torch.device(device)
+    if missing := sorted(train.factors.keys() ^ test.factors.keys()):
+        raise DataError(
+            "images to measure a reader on",
+            got=f"factors {list(test.factors)}, so that {', '.join(missing)} stand in one set only",
+            expected=f"the factors {list(train.factors)}",
+            fix="Give two sets with the same factors.",
+        )
     with seeded(seed):
         reader = FactorReader(train.images.shape[1], train.factors)
         # Weights of the lazy layer are drawn at its first pass: from the seed on the CPU.
@@ -248,4 +257,5 @@ def _moved(factor: Factor, read: Tensor) -> float:
         return (1 - gaps.max(1).values).mean().item()
     low, high = torch.quantile(factor.values.double(), torch.tensor([0.05, 0.95]).double())
     reach = read.max(1).values - read.min(1).values
-    return (reach.double().mean() / (high - low)).item()
+    # A factor that hardly varies has no range to go through.
+    return (reach.double().mean() / (high - low)).item() if high > low else 0.0

@@ -32,11 +32,11 @@ def described(gan: InfoGAN) -> list[dict[str, Any]]:
         DataError: for a code that has no control.
     """
     panel = Panel(gan.prior)
-    start, drawn = panel.codes([panel.start]), gan.prior.draw(1)
+    start = panel.codes([panel.start])
     return [
         {
             "name": name,
-            "whole": not drawn[name].is_floating_point(),
+            "whole": not gan.prior.like(name).is_floating_point(),
             "shape": list(site.event_shape),
             "start": start[name].flatten().tolist(),
             "controls": _controls(panel.groups[name]),

@@ -44,10 +44,17 @@ def check_distortion(distort: Callable[[Tensor], Tensor], image_shape: tuple[int
     )
 
 
-def _checked_most(what: str, most: float) -> None:
-    """Refuse a greatest factor whose inverse would not be the least."""
-    if not 1 <= most < math.inf:
-        raise DeclarationError(what, got=most, expected="a factor of 1 or more", fix="Give one.")
+def _check_range(what: str, value: float, least: float, most: float = math.inf) -> None:
+    """Refuse a setting that is not in a range.
+
+    Raises:
+        DeclarationError: for one.
+    """
+    if not (least <= value <= most and math.isfinite(value)):
+        limits = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+        raise DeclarationError(
+            what, got=value, expected=f"a finite number, {limits}", fix="Give one that is."
+        )
 
 
 def _factors(images: Tensor, channels: int, most: float) -> Tensor:
@@ -77,6 +84,11 @@ class Affine:
     scale: float = 0.15
     shift: float = 0.1
     fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "shear", "scale", "shift"):
+            _check_range(f"Affine.{name}", getattr(self, name), 0)
+        _check_range("Affine.fill", self.fill, 0, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W)."""
@@ -117,6 +129,10 @@ class Strokes:
     bolder: float = 1.0
     finer: float = 0.5
 
+    def __post_init__(self) -> None:
+        _check_range("Strokes.bolder", self.bolder, 0, 1)
+        _check_range("Strokes.finer", self.finer, 0, 1)
+
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W)."""
         draws = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype)
@@ -144,7 +160,7 @@ class Inks:
     most: float = 3.0
 
     def __post_init__(self) -> None:
-        _checked_most("Inks.most", self.most)
+        _check_range("Inks.most", self.most, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W), in [0, 1]."""
@@ -168,7 +184,7 @@ class Tints:
     most: float = 3.0
 
     def __post_init__(self) -> None:
-        _checked_most("Tints.most", self.most)
+        _check_range("Tints.most", self.most, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Distorted images of the same shape (n, C, H, W), in [0, 1]."""

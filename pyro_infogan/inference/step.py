@@ -100,12 +100,12 @@ class Rates:
 
     def __post_init__(self) -> None:
         rates = (self.discriminator, self.generator, self.prior)
-        good = min(rates) >= 0 and len(self.betas) == 2
+        good = all(0 <= rate < math.inf for rate in rates) and len(self.betas) == 2
         if not good or not all(0 <= beta < 1 for beta in self.betas):
             raise DeclarationError(
                 "Rates",
                 got=f"{', '.join(map(str, rates))}, betas {self.betas}",
-                expected="learning rates of 0 or more and two betas in [0, 1)",
+                expected="finite learning rates of 0 or more and two betas in [0, 1)",
                 fix="The paper's are 2e-4 and 1e-3.",
             )
 

@@ -32,7 +32,7 @@ from ..images import scaled
 from ..inference import INFOGAN, PAPER_RATES, Objective, Rates, Step, checked_labels
 from ..inference.distortion import check_distortion
 from ..infogan import InfoGAN
-from ..randomness import derived, seeded
+from ..randomness import checked_seed, derived, seeded
 from ..runs import Run
 from ..watch import LOOK_EVERY, Watch
 from .metrics import LOG_EVERY, Log, Metrics, spoken
@@ -76,7 +76,8 @@ def train(
 
     The order of the images follows from (seed, epoch), every other draw from the seed; the caller's
     random state is left as it was. A batch that would be cut short by the end of an epoch is
-    dropped. However it ends, it leaves ``gan`` in evaluation mode.
+    dropped. However it ends, it leaves ``gan`` in evaluation mode, and on Linux the process with
+    the large blocks of memory that it has freed, for the next training.
 
     After the last step batch norm's running statistics are replaced by means over 20 steps' images,
     by the weights as they then are (Wu & Johnson 2021, section 3): running ones trail the weights,
@@ -144,7 +145,11 @@ def train(
     images = tensor_of(dataset, gan.image_shape)
     _check_weights(gan)
     observed = checked_labels(gan.prior, {} if labels is None else labels, len(images))
-    _check_counts(steps, batch_size, seed, save_every, len(images), group.size)
+    steps = checked_count("steps", steps, least=1)
+    batch_size = checked_count("batch_size", batch_size, least=2)
+    seed = checked_seed(seed)
+    save_every = checked_count("save_every", save_every, least=1)
+    _check_enough(images, batch_size, group.size)
     callbacks = checked_callbacks(callbacks)
     keep_memory()
     run = Run(out) if out is not None and group.first else None
@@ -297,18 +302,12 @@ def _check_weights(gan: InfoGAN) -> None:
     raise DeclarationError("networks", got=got, expected="float32 weights that learn", fix=fix)
 
 
-def _check_counts(
-    steps: int, batch_size: int, seed: int, save_every: int, images: int, processes: int
-) -> None:
-    checked_count("steps", steps, least=1)
-    checked_count("batch_size", batch_size, least=2)
-    checked_count("seed", seed, least=0)
-    checked_count("save_every", save_every, least=1)
-    if images < batch_size * processes:
+def _check_enough(images: Tensor, batch_size: int, processes: int) -> None:
+    if len(images) < batch_size * processes:
         beside = f" for each of {processes} processes" if processes > 1 else ""
         raise DataError(
             "images",
-            got=images,
+            got=len(images),
             expected=f"at least one batch of {batch_size}{beside}",
             fix="Make batches smaller, or bring more images.",
         )

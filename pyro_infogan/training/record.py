@@ -1,6 +1,5 @@
 """What ``run.json`` says of a run, and whether a folder's run is the one about to start."""
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..descriptions import matches
+from ..descriptions import matches, setting
 from ..errors import RunError
 from ..inference import Labels, Objective, Rates
 from ..infogan import InfoGAN
@@ -39,11 +38,12 @@ def settings_of(
         "images": [*images.shape, str(images.dtype), _checksum(images)],
         "batch_size": batch_size,
         "seed": seed,
-        "objective": _plain(objective),
-        "rates": _plain(rates),
+        "objective": setting(objective),
+        "rates": setting(rates),
     }
     if observed:
-        settings["labels"] = {name: _labels(each) for name, each in observed.items()}
+        # In whatever order they came.
+        settings["labels"] = {name: _labels(observed[name]) for name in sorted(observed)}
     if processes > 1:
         settings["processes"] = processes
     return settings
@@ -68,18 +68,6 @@ def _labels(labels: Labels) -> list[Any]:
     for each in parts:
         crc = zlib.crc32(each.cpu().contiguous().numpy().data, crc)
     return [len(known), f"{crc:08x}"]
-
-
-def _plain(value: Any) -> Any:
-    """A setting as data: dataclasses by field, functions by name."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: _plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if callable(value):
-        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    return value
 
 
 def versions(device: torch.device) -> dict[str, Any]:
