@@ -17,7 +17,7 @@ def main() -> None:
     """Print I(c; x), and L_I with the exact posterior and with another, in nats."""
     torch.manual_seed(0)
     gain = 1 / (1 + 0.3**2)
-    wide = {"c": lambda x: dist.Normal(gain * x, 0.6)}
+    wide = {"c": lambda x: dist.Normal(gain * x, 2 * 0.3 * gain**0.5)}
     rows = [
         ("linear-Gaussian, σ = 0.3", channels.linear_gaussian(0.3), "twice as wide", wide),
         (

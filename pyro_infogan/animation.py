@@ -156,7 +156,7 @@ def _there_and_back(ends: Tensor, frames: int) -> tuple[Tensor, list[int]]:
     """
     low, high = ends.tolist()
     steps = torch.arange(frames // 2 + 1, device=ends.device)
-    risen = (1 - torch.cos(2 * math.pi * steps / frames)) / 2
+    risen = (1 - torch.cos(math.pi * steps / steps[-1])) / 2
     return low + (high - low) * risen, [min(place, frames - place) for place in range(frames)]
 
 

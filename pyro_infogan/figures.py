@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from .images import sheet
 from .infogan import InfoGAN
 from .randomness import seeded
 from .runs import replace
-from .traversal import is_single, traversals, traversed, values_of
+from .traversal import is_matched, is_single, traversals, traversed, values_of
 
 __all__ = [
     "animate",
@@ -43,6 +44,9 @@ __all__ = [
 
 _DPI = 160
 _BAND = {"color": "0.85", "lw": 0}
+_CYCLE = 10
+# Ticks of more characters stand aslant.
+_LONG = 5
 _ABREAST = 6
 """Codes beside each other in :func:`calibration`, so that its text stays legible on a page."""
 
@@ -86,15 +90,18 @@ def bound(
             )
     figure = _new(5.2, 3.4)
     axes = figure.subplots()
-    for colour, (name, entropy) in enumerate(named.items()):
+    # The cycle's ten, or as many as there are codes.
+    some = [f"C{place}" for place in range(len(named))]
+    colours = some if len(some) <= _CYCLE else colormaps["turbo"](np.linspace(0, 1, len(some)))
+    for colour, (name, entropy) in zip(colours, named.items(), strict=True):
         text = f"$L_I$({name})"
         for lines, style, suffix in zip(runs, ("-", "--"), ("", ", plain GAN"), strict=True):
             if lines:
                 steps = [line["step"] for line in lines]
                 values = [line[f"info/{name}"] for line in lines]
-                axes.plot(steps, values, style, color=f"C{colour}", lw=1.2, label=text + suffix)
+                axes.plot(steps, values, style, color=colour, lw=1.2, label=text + suffix)
         told = [f"entropy/{part}" for part in name.split(",")]
-        dotted = {"color": f"C{colour}", "ls": ":", "lw": 1, "label": f"$H$({name})"}
+        dotted = {"color": colour, "ls": ":", "lw": 1, "label": f"$H$({name})"}
         if all(part in runs[0][0] for part in told):
             steps = [line["step"] for line in runs[0]]
             axes.plot(steps, [sum(line[part] for part in told) for line in runs[0]], **dotted)
@@ -203,8 +210,11 @@ def traverse(
     axes = figure.subplots()
     _show(axes, sheet(images, columns))
     step = gan.image_shape[2] + 2
-    axes.set_xticks([step * (column + 0.5) for column in range(columns)], ticks, fontsize=7)
-    axes.set_xlabel(name if is_single(gan, name) else f"{name}[{element}]")
+    places = [step * (column + 0.5) for column in range(columns)]
+    long = max(map(len, ticks)) > _LONG
+    axes.set_xticks(places, ticks, fontsize=7, rotation=45 if long else 0)
+    title = name if is_single(gan, name) else f"{name}[{element}]"
+    axes.set_xlabel(f"label matched to {title}" if is_matched(gan, name, clusters) else title)
     return figure
 
 

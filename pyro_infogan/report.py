@@ -23,11 +23,12 @@ from .pages import (
     escaped,
     heat,
     number,
+    plural,
     traversal,
     uri,
 )
 from .runs import Run
-from .traversal import is_single, traversals
+from .traversal import is_single, traversals, varies
 
 __all__ = ["page"]
 
@@ -111,12 +112,13 @@ def _sentences(gan: InfoGAN, measured: Report) -> Iterable[str]:
     yield from carried(gan, measured.information)
     for name, found in measured.clustering.items():
         yield (
-            f"<strong>{escaped(name)}</strong> puts {found.accuracy:.1%} of the held-out images "
-            "into the category of their label, under the best matching of one to one."
+            f"<strong>{escaped(name)}</strong> puts {found.accuracy:.1%} of the "
+            f"{plural(found.images, 'held-out image')} with a label into the category of that "
+            "label, under the best matching of one to one."
         )
     for factor, found in measured.following.items():
         yield (
-            f"Of the codes, <strong>{escaped(found.code)}</strong> follows "
+            f"Of the codes, <strong>{escaped(found.label)}</strong> follows "
             f"<em>{escaped(factor)}</em> best ({found.measure} {found.value:.2f})."
         )
 
@@ -259,20 +261,20 @@ def _factors(gan: InfoGAN, measured: Report, seed: int) -> str:
     table = heat(
         "How much each code (columns) agrees with each known factor of the held-out images: "
         "Spearman’s, the circular or the circular-linear rank correlation, or where there are "
-        "kinds the mutual information as a share of the factor’s entropy (NMI). The best of each "
-        "row is framed.",
+        "kinds the mutual information as a share of the factor’s entropy (homogeneity). Framed is "
+        "the code that tells most of the factor, which may not have the greatest number: these "
+        "measures are not on one scale.",
         titles,
         rows,
     )
-    listed = {name for name, _, _ in traversals(gan)}
     pictures = [
         _figure(
             drawing(figures.variation(gan, factor, found, seed=seed)),
-            f"Generated images; {found.code} varies from left to right, which follows {factor}.",
+            f"Generated images; {found.label} varies from left to right, which follows {factor}.",
             f"{escaped(factor)}: {escaped(found)}, over the prior’s range.",
         )
         for factor, found in measured.following.items()
-        if found.code in listed
+        if varies(gan, found.code)
     ]
     shown = f'<div class="pair">{"".join(pictures)}</div>'
     return _section("factors", "Codes and known factors", table, shown)

@@ -1,5 +1,6 @@
 """Traversals: images in which one code varies, and noise and the other codes are held."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,10 @@ from .randomness import seeded
 if TYPE_CHECKING:
     from .evaluation import Clustering
 
-__all__ = ["is_single", "traversals", "traversed", "values_of"]
+__all__ = ["is_matched", "is_single", "traversals", "traversed", "values_of", "varies"]
+
+# A tick is no further off than this part of the step between two of them.
+_PARTS = 20
 
 
 def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
@@ -25,10 +29,16 @@ def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
     for name, prior in gan.prior.sites.items():
         if is_single(gan, name):
             listed.append((name, 0, name))
-        elif not (gan.prior.is_discrete(name) and element_of(prior).event_shape):
+        elif varies(gan, name):
             count = prior.event_shape.numel()
             listed += [(name, element, f"{name}-{element}") for element in range(count)]
     return listed
+
+
+def varies(gan: InfoGAN, name: str) -> bool:
+    """Whether a code can be traversed: any but vectors of one-hot codes."""
+    hot = gan.prior.is_discrete(name) and element_of(gan.prior.sites[name]).event_shape
+    return is_single(gan, name) or not hot
 
 
 def is_single(gan: InfoGAN, name: str) -> bool:
@@ -46,6 +56,12 @@ def _is_enumerable(gan: InfoGAN, name: str) -> bool:
 def _has_order(prior: Distribution) -> bool:
     """Whether a code's values have an order of their own: all but those that are read one-hot."""
     return not (isinstance(form_of(prior), dist.Categorical) or element_of(prior).event_shape)
+
+
+def is_matched(gan: InfoGAN, name: str, clusters: "Mapping[str, Clustering] | None" = None) -> bool:
+    """Whether the values of a code go in the order of the labels matched to them."""
+    unordered = _is_enumerable(gan, name) and not _has_order(gan.prior.sites[name])
+    return unordered and name in (clusters or {})
 
 
 def values_of(
@@ -83,7 +99,7 @@ def values_of(
     prior = gan.prior.sites[name]
     if _is_enumerable(gan, name):
         support = prior.enumerate_support()
-        if name not in clusters or _has_order(prior):
+        if not is_matched(gan, name, clusters):
             numbers = range(len(support)) if prior.event_shape else support.tolist()
             return support, [f"{number:g}" for number in numbers]
         order = clusters[name].order
@@ -104,7 +120,7 @@ def values_of(
         low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
     values = torch.linspace(low, high, count, device=gan.device)
     if not gan.prior.is_discrete(name):
-        return values, [f"{value:.3g}" for value in values.tolist()]
+        return values, _in_digits(values)
     base: Any = element_of(prior)
     if base.event_shape:
         raise DataError(
@@ -120,6 +136,18 @@ def values_of(
         values = values.round().clamp(least, greatest).unique() + 0.0  # no −0
         values = values.to(gan.prior.like(name).dtype)
     return values, [f"{value:g}" for value in values.tolist()]
+
+
+def _in_digits(values: Tensor) -> list[str]:
+    """Evenly spaced numbers in three digits, or in as many as tell them apart."""
+    numbers = values.tolist()
+    close = abs(numbers[-1] - numbers[0]) / max(len(numbers) - 1, 1) / _PARTS
+    short = [f"{number:.3g}" for number in numbers]
+    off = max(abs(float(text) - number) for text, number in zip(short, numbers, strict=True))
+    if off <= close and "e+" not in "".join(short):
+        return short
+    decimals = max(0, math.ceil(-math.log10(close))) if close else 3
+    return [f"{round(number, decimals) + 0.0:.10g}" for number in numbers]
 
 
 def traversed(
@@ -154,11 +182,13 @@ def traversed(
     check_names("traversal", [name], gan.prior.sites)
     count = len(values)
     with seeded(seed):
-        noise, codes = gan.draw(rows)
+        chosen = {}
         for other in gan.prior.sites:
             if other != name and _is_enumerable(gan, other):
                 support, _ = values_of(gan, other, clusters=clusters)
-                codes[other] = support[torch.arange(rows, device=gan.device) % len(support)]
+                chosen[other] = support[torch.arange(rows, device=gan.device) % len(support)]
+        # What depends on a category is drawn given it.
+        noise, codes = gan.draw(rows, chosen)
         codes = {other: value.repeat_interleave(count, 0) for other, value in codes.items()}
         swept = values.repeat(rows, *[1] * (values.dim() - 1))
         if is_single(gan, name):

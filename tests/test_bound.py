@@ -29,6 +29,11 @@ CHANNELS = [
 ]
 
 
+@pytest.mark.parametrize(("flip", "kept"), [(0.0, math.log(5)), (1.0, math.log(5 / 4))])
+def test_a_channel_that_keeps_or_moves_all_has_what_is_left(flip, kept):
+    assert channels.symmetric(5, flip).information == pytest.approx(kept)
+
+
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: f"{channel.information:.3f}")
 def test_the_exact_posterior_has_all_of_the_information(channel):
     found = channel.bound(N)

@@ -259,6 +259,24 @@ def test_bad_figures_and_seeds(trained, tmp_path, capsys):
     assert "one or more files" in capsys.readouterr().err
 
 
+def test_a_factor_that_follows_what_has_no_traversal_is_left_out(tmp_path, capsys):
+    file = tmp_path / "hots.py"
+    file.write_text(
+        "import pyro.distributions as dist, torch\n"
+        "from pyro_infogan.datasets import Factor, ImageSet\n"
+        "from pyro_infogan.models import Experiment\n"
+        "kinds = torch.arange(40) % 3\n"
+        "images = torch.rand(40, 1, 8, 8) * (1 + kinds.view(-1, 1, 1, 1)) / 3\n"
+        "hots = dist.OneHotCategorical(torch.ones(3)).expand([2]).to_event(1)\n"
+        "mine = Experiment({'hots': hots}, (1, 8, 8),\n"
+        "    lambda train: ImageSet(images, factors={'level': Factor(kinds)}),\n"
+        "    noise=2, steps=2, batch_size=8)\n"
+    )
+    assert call("train", file, "--out", tmp_path / "run") == 0
+    assert call("figures", tmp_path / "run") == 0
+    assert "no picture of level: code 'hots' cannot be traversed" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_missing_gpu(trained, capsys):
     assert call("evaluate", trained, "--device", "cuda") == 1

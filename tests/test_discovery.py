@@ -200,7 +200,7 @@ def test_codes_that_tell_nothing_apart_are_no_duplicates():
     gan = reading(kind=reads(lambda p: dist.Categorical(logits=0 * p[:, 3:6])))
     dataset, _ = named(gan)
     discovery = quiet(gan, ImageSet(dataset.images, torch.zeros(200, dtype=torch.int64)))
-    assert discovery.known["label"]["kind"] == ("NMI", 0.0)
+    assert discovery.known["label"]["kind"] == ("homogeneity", 0.0)
     assert discovery.inferred["kind"].use == 0.0
 
 
@@ -227,6 +227,30 @@ def test_what_carries_nothing_is_said_so():
     assert "kind carries nothing" not in text
 
 
+def test_an_angle_is_drawn_around_the_priors_middle():
+    """Cut at π, one heap of a prior about 3.1 would be two."""
+    gan = InfoGAN({"angle": dist.VonMises(3.1, 40.0)}, (1, 8, 8), noise=2)
+    gan.posterior.heads[0].forward = lambda features: dist.VonMises(
+        3.1 + 0.1 * torch.linspace(-1, 1, len(features)), 40.0
+    )
+    discovery = quiet(gan, torch.rand(50, 1, 8, 8))
+    text = page(gan, discovery, "angles")
+    (ends,) = re.findall(r"Histogram of angle in these images, from ([\d.−]+) to ([\d.]+)", text)
+    low, high = (float(end.replace("−", "-")) for end in ends)
+    # Eight deviations of the prior at most.
+    assert 3.1 - 4 / 40**0.5 < low < 3.0
+    assert 3.2 < high < 3.1 + 4 / 40**0.5
+
+
+def test_few_images_are_said_to_agree_by_chance(found):
+    gan, whole, codes, text = found
+    warning = "so few agree on much by chance"
+    assert warning not in text
+    labels = torch.where(torch.arange(200) < 50, codes["kind"], -1)
+    partly = page(gan, quiet(gan, ImageSet(whole.images.images, labels)), "partly")
+    assert "50 images: so few agree on much by chance" in partly
+
+
 def test_known_factors_and_labels_are_followed(found):
     _, discovery, _, text = found
     best = {name: max(each, key=lambda t: each[t][1]) for name, each in discovery.known.items()}
@@ -238,7 +262,7 @@ def test_known_factors_and_labels_are_followed(found):
         "chance": None,
     }
     assert discovery.clustering["kind"].accuracy == 1.0
-    assert "<strong>kind</strong> follows <em>label</em> best (NMI 1.00)" in text
+    assert "<strong>kind</strong> follows <em>label</em> best (homogeneity 1.00)" in text
     assert "matched to label 2: 100% of them" in text
 
 
@@ -247,7 +271,7 @@ def test_images_without_labels_in_part(found):
     labels = torch.where(torch.arange(200) < 50, codes["kind"], -1)
     discovery = quiet(gan, ImageSet(whole.images.images, labels))
     assert sum(map(sum, discovery.clustering["kind"].confusion)) == 50
-    assert discovery.known["label"]["kind"] == ("NMI", 1.0)
+    assert discovery.known["label"]["kind"] == ("homogeneity", 1.0)
     assert discovery.names[:2] == ["0", "1"]
 
 

@@ -50,6 +50,12 @@ def test_more_or_fewer_categories_than_labels():
     assert fewer.accuracy == pytest.approx(2 / 6)
 
 
+def test_a_category_without_an_image_of_a_label_is_not_matched_to_it():
+    found = cluster(torch.tensor([0, 0, 1, 1]), torch.tensor([3, 3, 7, 7]), 5)
+    assert found.matching == [3, 7, None, None, None]
+    assert found.order == [0, 1, 2, 3, 4]
+
+
 def test_labels_that_do_not_fit_are_refused():
     for labels in (LABELS[:3], LABELS - 1, LABELS[:0]):
         with pytest.raises(DataError, match="one label for each image"):

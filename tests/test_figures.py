@@ -2,6 +2,7 @@ import math
 
 import matplotlib.image
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from pyro_infogan import InfoGAN, evaluate, figures
+from pyro_infogan.animation import _there_and_back
 from pyro_infogan.codes import least_and_greatest, placed
 from pyro_infogan.controls import Panel
 from pyro_infogan.errors import DataError, DeclarationError
@@ -38,6 +40,57 @@ def test_bound_draws_what_was_logged():
         figures.bound([], {"digit": 1.0})
     with pytest.raises(DataError, match="colour"):
         figures.bound(LINES, {"digit": 1.0, "colour": 1.0})
+
+
+def test_more_codes_than_the_cycle_has_colours_have_colours_of_their_own():
+    lines = [{"step": s, **{f"info/c{i}": 0.1 * i for i in range(12)}} for s in (1, 2)]
+    figure = figures.bound(lines, {f"c{i}": 1.0 for i in range(12)})
+    colours = {line.get_label(): str(line.get_color()) for line in figure.axes[0].lines}
+    assert len({colours[f"$L_I$(c{i})"] for i in range(12)}) == 12
+
+
+def test_ticks_tell_values_apart():
+    def ticks(low, high):
+        codes = {"far": dist.Uniform(low, high)}
+        return values_of(InfoGAN(codes, (1, 8, 8), noise=2), "far", span=(low, high), count=9)[1]
+
+    assert ticks(1000.0, 1001.0)[:3] == ["1000", "1000.125", "1000.25"]
+    assert ticks(99.8, 100.2)[:3] == ["99.8", "99.85", "99.9"]
+    assert ticks(0.0, 36_000.0)[1] == "4500"
+    assert ticks(-1.0, 1.0) == ["-1", "-0.75", "-0.5", "-0.25", "0", "0.25", "0.5", "0.75", "1"]
+
+
+def test_rows_of_a_traversal_have_codes_that_go_together():
+    """What depends on a category is drawn given it."""
+
+    def codes():
+        d = pyro.sample("d", dist.Bernoulli(0.5))
+        pyro.sample("s", dist.Normal(6 * d - 3, 0.5))
+        pyro.sample("e", dist.Uniform(-1.0, 1.0))
+
+    gan, seen = InfoGAN(codes, (1, 8, 8), noise=2), {}
+    gan.generate = lambda n, codes, noise: seen.update(codes)
+    traversed(gan, "e", torch.tensor([0.0]), rows=20)
+    assert seen["d"].tolist() == [0.0, 1.0] * 10
+    # Over six standard deviations away, were it that of the other category.
+    assert ((seen["s"] - (6 * seen["d"] - 3)).abs() < 3).all()
+
+
+@pytest.mark.parametrize("frames", [3, 5, 8])
+def test_an_animation_shows_both_ends(frames):
+    values, order = _there_and_back(torch.tensor([-1.0, 3.0]), frames)
+    shown = values[order]
+    assert len(order) == frames
+    assert (shown.min().item(), shown.max().item()) == (-1.0, 3.0)
+    # It loops: from either side of the start it is as far.
+    torch.testing.assert_close(shown[1], shown[-1])
+
+
+def test_columns_in_the_order_of_labels_say_so(gan):
+    matched = cluster(torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1]), 3)
+    figure = figures.traverse(gan, "digit", rows=1, clusters={"digit": matched})
+    assert figure.axes[0].get_xlabel() == "label matched to digit"
+    assert figures.traverse(gan, "digit", rows=1).axes[0].get_xlabel() == "digit"
 
 
 def test_the_game_draws_both_players():

@@ -98,12 +98,13 @@ def test_the_report_has_what_evaluate_measures(tmp_path):
     confusion = measured.clustering["kind"]
     counts = [[int(cell) for cell in row[1:]] for row in rows_of(text, "labels")[1:]]
     assert counts == np.array(confusion.confusion)[confusion.order].tolist()
-    assert f"puts {confusion.accuracy:.1%} of the held-out images" in text
+    assert f"puts {confusion.accuracy:.1%} of the 200 held-out images with a label" in text
     for row, (name, found) in zip(
         rows_of(text, "factors")[1:], measured.following.items(), strict=True
     ):
         assert row == [name, *(f"{value:.2f}" for value in found.every.values())]
-    assert rows_of(text, "calibration")[0][1] == str(next(iter(measured.calibration.values())))
+    calibrated = next(iter(measured.calibration.values()))
+    assert html.unescape(rows_of(text, "calibration")[0][1]) == str(calibrated)
     # A bare folder has neither curves nor settings, and says so.
     assert "keeps no metrics" in text
     assert "keeps no record" in text

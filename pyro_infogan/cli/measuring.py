@@ -114,6 +114,7 @@ class Figures(Computing):
         from ..evaluation import against_truth, calibrate, responses
         from ..randomness import checked_seed
         from ..runs import Run
+        from ..traversal import varies
 
         checked_seed(self.seed, "--seed")
         run, gan = load(self)
@@ -157,6 +158,9 @@ class Figures(Computing):
                 figures.animate(gan, name, **held).write(path)
                 print(path, flush=True)
         for name, found in following.items():
+            if not varies(gan, found.code):
+                print(f"no picture of {name}: code {found.code!r} cannot be traversed", flush=True)
+                continue
             write(figures.variation(gan, name, found, seed=self.seed), f"factor-{name}.png")
 
 

@@ -33,13 +33,13 @@ class Factor:
     """What an image was made with, or is known to show: the truth that a code may follow.
 
     Attributes:
-        values: (n,), floats where it varies along a line or a circle, whole numbers where it takes
-            kinds.
+        values: (n,), floats where it varies along a line or a circle, whole numbers from 0 up, or
+            booleans, where it takes kinds; kept as float32 or float64, and as int64.
         period: length of the circle that it turns round, such as 2π of an azimuth that sees all
             sides; None on a line.
 
     Raises:
-        DataError: for values that are not one finite number for each image.
+        DataError: for values that are not one finite number for each image, or kinds below 0.
     """
 
     values: Tensor
@@ -47,13 +47,26 @@ class Factor:
 
     def __post_init__(self) -> None:
         values = self.values
-        if not isinstance(values, Tensor) or values.dim() != 1 or not values.isfinite().all():
+        good = isinstance(values, Tensor) and values.dim() == 1 and not values.is_complex()
+        if not good or not values.isfinite().all():
             raise DataError(
                 "factor",
                 got=f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else repr(values),
                 expected="one finite number for each image, (n,)",
                 fix="Give a tensor of floats, or of whole numbers for kinds.",
             )
+        if values.is_floating_point():
+            kept = values if values.dtype == torch.float64 else values.float()
+        else:
+            kept = values.long()
+            if (kept < 0).any():
+                raise DataError(
+                    "factor",
+                    got=f"kind {kept.min().item()}",
+                    expected="kinds from 0 up",
+                    fix="Number them anew, and leave out images whose kind is not known.",
+                )
+        object.__setattr__(self, "values", kept)
 
     @property
     def is_kind(self) -> bool:

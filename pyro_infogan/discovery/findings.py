@@ -10,7 +10,15 @@ from torch import Tensor
 
 from ..codes import Entropy, Key, element_of, label, log_prob, names_of
 from ..datasets import Factor, ImageSet
-from ..evaluation import Clustering, Inferred, agreement, clustered, inferred, likeness
+from ..evaluation import (
+    Clustering,
+    Inferred,
+    agreement,
+    best_reading,
+    clustered,
+    inferred,
+    likeness,
+)
 from ..inference import Information
 from ..infogan import BATCH, InfoGAN, evaluating
 from ..randomness import seeded
@@ -37,6 +45,8 @@ class Discovery:
         numbers: L_I of each number of the vector codes, where prior and Q take them one by one.
         shared: how much each pair of readings agrees.
         known: how much each reading agrees with each known factor, and with the labels.
+        best: the reading that has the most of each of these.
+        images_of: of how many images each of these is known.
         clustering: of the codes that take categories against the labels, where there are any.
         draws: how many images were generated for L_I.
     """
@@ -47,6 +57,8 @@ class Discovery:
     numbers: dict[str, Information]
     shared: dict[tuple[str, str], Agreement]
     known: dict[str, dict[str, Agreement]]
+    best: dict[str, str]
+    images_of: dict[str, int]
     clustering: dict[str, Clustering]
     draws: int
 
@@ -111,21 +123,27 @@ def discover(
         (one, other): likeness(found[one].factor, found[other].factor)
         for one, other in combinations(found, 2)
     }
-    known = {
-        name: {title: _agreement(factor, one) for title, one in found.items()}
-        for name, factor in images.factors.items()
-    }
+    readings = {title: one.factor for title, one in found.items()}
+    truths = {name: (factor, readings) for name, factor in images.factors.items()}
     chosen = images.labelled
     if len(chosen):
-        labels = Factor(images.labels[chosen])
-        known["label"] = {title: _agreement(labels, one, chosen) for title, one in found.items()}
-    clustering = clustered(found, images)
-    return Discovery(images, found, information, numbers, shared, known, clustering, draws)
-
-
-def _agreement(factor: Factor, one: Inferred, chosen: Tensor | slice = slice(None)) -> Agreement:
-    """Agreement of a reading, some of its images, with a factor of these."""
-    return agreement(factor, Factor(one.factor.values[chosen], one.factor.period))
+        some = {title: Factor(one.values[chosen], one.period) for title, one in readings.items()}
+        truths["label"] = Factor(images.labels[chosen]), some
+    return Discovery(
+        images=images,
+        inferred=found,
+        information=information,
+        numbers=numbers,
+        shared=shared,
+        known={
+            name: {title: agreement(factor, one) for title, one in read.items()}
+            for name, (factor, read) in truths.items()
+        },
+        best={name: best_reading(factor, read) for name, (factor, read) in truths.items()},
+        images_of={name: len(factor.values) for name, (factor, _) in truths.items()},
+        clustering=clustered(found, images),
+        draws=draws,
+    )
 
 
 @torch.no_grad()

@@ -116,8 +116,8 @@ def _sentences(gan: InfoGAN, found: Discovery) -> Iterable[str]:
         if isinstance(one, Categories):
             yield _used(name, one)
     yield _alike(found)
-    for name, each in found.known.items():
-        yield _followed(name, each)
+    for name in found.known:
+        yield _followed(found, name)
 
 
 def _used(name: str, one: Categories) -> str:
@@ -145,12 +145,18 @@ def _alike(found: Discovery) -> str:
     return "No code duplicates another on these images."
 
 
-def _followed(name: str, each: Mapping[str, Agreement]) -> str:
-    best = max(each, key=lambda title: each[title][1])
+def _followed(found: Discovery, name: str) -> str:
+    best = found.best[name]
     return (
         f"Of the codes, <strong>{escaped(best)}</strong> follows <em>{escaped(name)}</em> best "
-        f"({_said(each[best])})."
+        f"({_said(found.known[name][best])}).{_chance(found.images_of[name])}"
     )
+
+
+def _chance(images: int) -> str:
+    if images >= _FEW:
+        return ""
+    return f" <strong>{plural(images, 'image')}: so few agree on much by chance.</strong>"
 
 
 # Pictures
@@ -213,7 +219,7 @@ def _code(gan: InfoGAN, found: Discovery, key: Any, seed: int) -> str:
 def _reading(gan: InfoGAN, found: Discovery, title: str, one: Inferred, seed: int) -> str:
     if isinstance(one, Categories):
         return _traversal(gan, title, one, seed, _use(title, one)) + _kinds(found, title, one)
-    return _traversal(gan, title, one, seed, _spread(title, one)) + _ends(found, title, one)
+    return _traversal(gan, title, one, seed, _spread(gan, title, one)) + _ends(found, title, one)
 
 
 def _traversal(gan: InfoGAN, title: str, one: Inferred, seed: int, chart: str) -> str:
@@ -224,16 +230,22 @@ def _traversal(gan: InfoGAN, title: str, one: Inferred, seed: int, chart: str) -
     return f'<div class="pair">{drawn}{chart}</div>'
 
 
-def _spread(title: str, one: Numbers) -> str:
-    """A histogram of Q's means against the prior."""
-    both = (one.mean.numpy(), one.prior.numpy())
+def _spread(gan: InfoGAN, title: str, one: Numbers) -> str:
+    """A histogram of Q's means against the prior, of an angle with the prior in the middle."""
+    means, draws = one.mean, one.prior
+    if one.period:
+        centre, _ = gan.prior.unit(one.code)
+        least = centre.cpu().expand(gan.prior.sites[one.code].event_shape).reshape(-1)[one.element]
+        least = least - one.period / 2
+        means, draws = (least + (each - least) % one.period for each in (means, draws))
+    both = (means.numpy(), draws.numpy())
     low = min(float(np.quantile(values, 0.001)) for values in both)
     high = max(float(np.quantile(values, 0.999)) for values in both)
     high = high if high > low else low + 1.0
     bars, marks = (
         np.histogram(values.clip(low, high), _BINS, (low, high))[0] / len(values) for values in both
     )
-    middle = one.mean.median().item()
+    middle = means.median().item()
     said = (
         f"Histogram of {title} in these images, from {number(low)} to {number(high)}, "
         f"with half of them under {number(middle)}."
@@ -310,9 +322,6 @@ def _matched(clustering: Clustering | None, kind: int) -> str:
 
 def _duplicates(found: Discovery) -> str:
     titles = list(found.inferred)
-    few = ""
-    if len(found.images) < _FEW:
-        few = '<p class="warn">So few images agree on much by chance.</p>'
     table = ""
     if len(titles) > 1:
         rows = {}
@@ -338,7 +347,7 @@ def _duplicates(found: Discovery) -> str:
     return f"""
 <section aria-labelledby="duplicates">
 <h2 id="duplicates">Which codes duplicate each other</h2>
-<p>{_alike(found)}</p>{few}
+<p>{_alike(found)}{_chance(len(found.images))}</p>
 {table}
 </section>"""
 
@@ -349,19 +358,17 @@ def _known(found: Discovery) -> str:
     titles = list(found.inferred)
     rows = {}
     for name, each in found.known.items():
-        best = max(value for _, value in each.values())
         rows[name] = [
-            cell(
-                each[title][1], f"{each[title][1]:.2f}", each[title][1] == best, _said(each[title])
-            )
-            for title in titles
+            cell(value, f"{value:.2f}", title == found.best[name], _said((measure, value)))
+            for title, (measure, value) in ((title, each[title]) for title in titles)
         ]
-    sentences = "".join(f"<li>{_followed(name, each)}</li>" for name, each in found.known.items())
+    sentences = "".join(f"<li>{_followed(found, name)}</li>" for name in found.known)
     table = heat(
         "How much each code agrees with what is known of the images: the absolute value of "
         "Spearman’s correlation; the circular or circular-linear one where what is known turns "
         "full circle; where there are categories, the mutual information as a share of the entropy "
-        "of what is known (NMI). The best of each row is framed.",
+        "of what is known (homogeneity). The best of each row is framed: a correlation and a share "
+        "of an entropy are no numbers to compare, so that it may not have the greatest.",
         titles,
         rows,
     )

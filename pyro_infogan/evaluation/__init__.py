@@ -3,7 +3,7 @@
 from .attribution import Responses, responses
 from .calibration import Calibration, calibrate
 from .clustering import Clustering, categories, cluster
-from .factors import Following, agreement, follow, followed, likeness
+from .factors import Following, agreement, best_reading, follow, followed, likeness
 from .features import (
     FeatureClusters,
     cluster_features,
@@ -32,6 +32,7 @@ __all__ = [
     "Sweeps",
     "against_truth",
     "agreement",
+    "best_reading",
     "calibrate",
     "categories",
     "cluster",

@@ -14,6 +14,7 @@ import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from scipy import integrate, stats
+from scipy.special import xlogy
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -94,7 +95,7 @@ def symmetric(categories: int, flip: float) -> Channel:
         probs = torch.where(F.one_hot(x, categories).bool(), 1 - flip, flip / (categories - 1))
         return {"c": dist.Categorical(probs)}
 
-    kept = (1 - flip) * math.log(1 - flip) + flip * math.log(flip / (categories - 1))
+    kept = float(xlogy(1 - flip, 1 - flip) + xlogy(flip, flip / (categories - 1)))
     uniform = {"c": dist.Categorical(torch.ones(categories))}
     return Channel(uniform, observe, posterior, math.log(categories) + kept)
 

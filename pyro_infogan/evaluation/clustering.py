@@ -40,8 +40,8 @@ class Clustering:
     @property
     def order(self) -> list[int]:
         """Categories in the order of the labels matched to them, those left over last."""
-        matched = [len(self.matching) if label is None else label for label in self.matching]
-        return sorted(range(len(matched)), key=matched.__getitem__)
+        places = range(len(self.matching))
+        return sorted(places, key=lambda row: (self.matching[row] is None, self.matching[row] or 0))
 
 
 def categories(posterior: Distribution) -> Tensor:
@@ -77,11 +77,13 @@ def cluster(found: Tensor, labels: Tensor, count: int) -> Clustering:
     table = np.zeros((count, int(theirs.max()) + 1), int)
     np.add.at(table, (mine, theirs), 1)
     rows, columns = linear_sum_assignment(-table)
+    held = {int(row) for row, column in zip(rows, columns, strict=True) if table[row, column]}
     label_of = dict(zip(rows.tolist(), columns.tolist(), strict=True))
     return Clustering(
         accuracy=float(table[rows, columns].sum() / len(mine)),
         nmi=float(normalized_mutual_info_score(theirs, mine)),
         ari=float(adjusted_rand_score(theirs, mine)),
         confusion=table.tolist(),
-        matching=[label_of.get(row) for row in range(count)],
+        # Matched to a label that no image of it has, it is left over.
+        matching=[label_of.get(row) if row in held else None for row in range(count)],
     )

@@ -198,8 +198,10 @@ def sweep(
 
     Returns:
         Shares: of a number, the distance from the least to the greatest as a share of
-        that between the 5 % and 95 % quantiles of the true ones; round a circle, the share of the
-        circle that is passed through; of kinds, the share of rows in which more than one is seen.
+        that between the 5 % and 95 % quantiles of the true ones, or where these are the same of
+        their whole range; round a circle, what the largest gap between the values leaves of it,
+        which for k values once around is 1 − 1/k; of kinds, the share of rows in which more than
+        one is seen. Vectors of one-hot codes and counts without end are not swept.
     """
     checked_count("rows", rows, least=1)
     checked_count("columns", columns, least=2)
@@ -209,7 +211,9 @@ def sweep(
         for label, name, place, values in _sweeps(gan, columns):
             count = len(values)
             held = {other: value.repeat_interleave(count, 0) for other, value in codes.items()}
-            swept = placed(gan.prior.sites[name], held[name], place, values.repeat(rows))
+            swept = values.repeat(rows, *[1] * (values.dim() - 1))
+            if place is not None:
+                swept = placed(gan.prior.sites[name], held[name], place, swept)
             images = gan.generate(
                 rows * count, {**held, name: swept}, noise.repeat_interleave(count, 0)
             )
@@ -221,15 +225,21 @@ def sweep(
     return Sweeps(reader.agreement, moved)
 
 
-def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int, Tensor]]:
-    """Label, code, element and values (k,) of every number of every code that can be swept."""
+def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int | None, Tensor]]:
+    """Label, code, element and values (k,) of every number of every code that can be swept.
+
+    A one-hot code is swept as a whole, through values (k, event shape), and has no element.
+    """
     listed = []
     for name, prior in gan.prior.sites.items():
         element = element_of(prior)
         shape = prior.event_shape
         if gan.prior.is_discrete(name):
-            # One-hot codes and counts without end have no numbers to go through.
-            if element.event_shape or not element.has_enumerate_support:
+            # Counts without end have no numbers to go through, and vectors of one-hots too many.
+            if not element.has_enumerate_support or element.event_shape not in ((), shape):
+                continue
+            if element.event_shape:
+                listed.append((name, name, None, prior.enumerate_support().to(gan.device)))
                 continue
             support = element.enumerate_support(expand=False).flatten()
             every = [support] * max(1, shape.numel())
@@ -257,5 +267,7 @@ def _moved(factor: Factor, read: Tensor) -> float:
         return (1 - gaps.max(1).values).mean().item()
     low, high = torch.quantile(factor.values.double(), torch.tensor([0.05, 0.95]).double())
     reach = read.max(1).values - read.min(1).values
-    # A factor that hardly varies has no range to go through.
+    if high == low:
+        low, high = factor.values.double().aminmax()
+    # A factor that does not vary has no range to go through.
     return (reach.double().mean() / (high - low)).item() if high > low else 0.0

@@ -82,8 +82,9 @@ def traversal(
     figure = figures.traverse(gan, name, element=element, rows=rows, seed=seed, clusters=clusters)
     ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     alt = (
-        f"Generated images in {rows} rows, each with a noise of its own; {title} goes from "
-        f"{ticks[0]} to {ticks[-1]} across {len(ticks)} columns."
+        f"Generated images in {rows} rows, each with a noise of its own; "
+        f"{figure.axes[0].get_xlabel()} goes from {ticks[0]} to {ticks[-1]} "
+        f"across {len(ticks)} columns."
     )
     return f"""<figure class="made"><img src="{drawing(figure)}" alt="{escaped(alt)}">
 <figcaption>Generated: {escaped(title)} varies from left to right; each row keeps its noise and
