@@ -4,7 +4,7 @@ Each function gives a matplotlib Figure, but :func:`animate`, which gives an Ani
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,15 @@ def bound(
     metrics: Iterable[Mapping[str, float]],
     entropies: Mapping[str, float] | Mapping[Key, float],
     baseline: Iterable[Mapping[str, float]] = (),
+    beside: str = "plain GAN",
 ) -> Figure:
     """Figure 1: L_I of each code over the steps, beside H(c), which moves where a prior learns.
 
     Args:
         metrics: lines of ``metrics.jsonl``, or what ``train`` returned.
         entropies: H(c) of each code in nats, ``gan.entropies``.
-        baseline: the same of a plain GAN with Q fitted beside it, drawn dashed.
+        baseline: the same of a plain GAN with Q fitted beside it, or of another run, drawn dashed.
+        beside: what the legend calls it.
 
     Raises:
         DataError: for no metrics, or those of other codes.
@@ -95,10 +97,11 @@ def bound(
     colours = some if len(some) <= _CYCLE else colormaps["turbo"](np.linspace(0, 1, len(some)))
     for colour, (name, entropy) in zip(colours, named.items(), strict=True):
         text = f"$L_I$({name})"
-        for lines, style, suffix in zip(runs, ("-", "--"), ("", ", plain GAN"), strict=True):
+        for lines, style, suffix in zip(runs, ("-", "--"), ("", f", {beside}"), strict=True):
             if lines:
                 steps = [line["step"] for line in lines]
                 values = [line[f"info/{name}"] for line in lines]
+                style += _mark(lines)
                 axes.plot(steps, values, style, color=colour, lw=1.2, label=text + suffix)
         told = [f"entropy/{part}" for part in name.split(",")]
         dotted = {"color": colour, "ls": ":", "lw": 1, "label": f"$H$({name})"}
@@ -135,7 +138,7 @@ def game(metrics: Iterable[Mapping[str, float]]) -> Figure:
     }
     for axes, (said, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         for name, text in curves.items():
-            axes.plot(steps, [line[name] for line in lines], lw=1.2, label=text)
+            axes.plot(steps, [line[name] for line in lines], f"-{_mark(lines)}", lw=1.2, label=text)
         axes.set_xlabel("step")
         axes.set_ylabel(said)
         axes.set_xlim(left=0)
@@ -143,6 +146,11 @@ def game(metrics: Iterable[Mapping[str, float]]) -> Figure:
         axes.legend(frameon=False, fontsize="small")
     figure.axes[1].set_ylim(0, 1)
     return figure
+
+
+def _mark(lines: Sequence[Mapping[str, float]]) -> str:
+    """A single line of metrics is a point, which a curve through it would not show."""
+    return "o" if len(lines) == 1 else ""
 
 
 def _lines(metrics: Iterable[Mapping[str, float]]) -> list[Mapping[str, float]]:

@@ -120,6 +120,8 @@ def _sentences(gan: InfoGAN, measured: Report) -> Iterable[str]:
         yield (
             f"Of the codes, <strong>{escaped(found.label)}</strong> follows "
             f"<em>{escaped(factor)}</em> best ({found.measure} {found.value:.2f})."
+            if found.value
+            else f"No code follows <em>{escaped(factor)}</em>."
         )
 
 

@@ -75,7 +75,11 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
         beside.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError, ValueError) as error:
-        # torch.save reports a full disk as a RuntimeError, a path with a NUL is a ValueError.
+        if isinstance(error, IsADirectoryError):
+            raise RunError(
+                f"writing {path}", got="a folder", expected="a file, new or not", fix="Name one."
+            ) from error
+        # Torch has errors of its own, and a path with a NUL is a ValueError.
         raise RunError(
             f"writing {path}",
             got=error,
@@ -115,7 +119,11 @@ def write(path: Path, contents: Mapping[str, Any]) -> None:
 
     def save(file: BinaryIO) -> None:
         summed = _Summed(file)
-        torch.save({"format": FORMAT, **contents}, cast(Any, summed))
+        try:
+            torch.save({"format": FORMAT, **contents}, cast(Any, summed))
+        except RuntimeError as error:
+            # Torch says at which byte it stopped, and not why.
+            raise summed.failure or error from error
         file.write(b"\npyro_infogan sha256 %s\n" % summed.digest.hexdigest().encode())
 
     replace(path, save)
@@ -127,10 +135,15 @@ class _Summed:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.digest = hashlib.sha256()
+        self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -146,7 +159,10 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise RunError(
-            "checkpoint", got=f"{path}, which does not exist", expected="a file", fix="Check it."
+            "run",
+            got=f"{path}, which does not exist",
+            expected="a run folder, or a file that an InfoGAN was saved to",
+            fix="Check the path, or train first.",
         )
     try:
         with path.open("rb") as file:
@@ -403,9 +419,9 @@ class Run:
         try:
             record = json.loads(path.read_bytes())
             good = isinstance(record["declaration"], dict)
-            settings, data = record["settings"], record.get("data")
-            good = good and isinstance(settings.get("experiment"), str | None)
-            if not good or not isinstance(data, str | None):
+            settings = record["settings"]
+            names = (settings.get("experiment"), record.get("data"), record.get("experiment_file"))
+            if not good or not all(isinstance(name, str | None) for name in names):
                 raise TypeError("parts of other types")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
@@ -415,6 +431,20 @@ class Run:
                 fix="Choose another folder.",
             ) from error
         return record
+
+    def check_new(self) -> None:
+        """Refuse a folder that holds a run already.
+
+        Raises:
+            RunError: for one, or a record that cannot be read.
+        """
+        if self.record() is not None:
+            raise RunError(
+                f"run folder {self}",
+                got="a run that is already there",
+                expected="a new folder, or leave to go on",
+                fix="Add --resume (resume=True), or choose another folder with --out.",
+            )
 
     def experiment(self) -> str | None:
         """Name of the experiment that the run was declared by, if it was by one."""
@@ -434,10 +464,13 @@ class Run:
             replace(self.folder / "experiment.py", lambda file: file.write(source))
         write_text(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
 
-    def experiment_file(self) -> tuple[Path, str | None] | None:
-        """The experiment file kept with the run, if any, and the name of the experiment in it."""
+    def experiment_file(self) -> tuple[Path, str | None, Path | None] | None:
+        """The experiment file kept with the run, if any, its experiment's name, and its origin."""
         path = self.folder / "experiment.py"
-        return (path, self.experiment()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        origin = (self.record() or {}).get("experiment_file")
+        return path, self.experiment(), Path(origin) if origin else None
 
     # Metrics
 

@@ -451,8 +451,14 @@ def test_places_are_hidden_beside_or_told_apart_elsewhere(tmp_path):
     assert {place.parent for place in elsewhere} == {tmp_path / "c"}
 
 
-def test_beside_what_is_read_only_there_is_none(monkeypatch, tmp_path):
+def test_a_place_that_the_user_names_is_taken(monkeypatch, tmp_path):
     monkeypatch.setenv("PYRO_INFOGAN_CACHE", str(tmp_path / "own"))
+    assert place_for(tmp_path / "images", "8-grey", None).parent == tmp_path / "own"
+
+
+def test_beside_what_is_read_only_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("PYRO_INFOGAN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     images = tmp_path / "a" / "images"
     beside = place_for(images, "8-grey", None)
     monkeypatch.setattr(os, "access", lambda path, mode: path != images.parent)

@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from pyro_infogan.cli import main
+from pyro_infogan.cli import main, measuring
 from pyro_infogan.inference.step import PRECISIONS
 from pyro_infogan.runs import Run
 
@@ -257,6 +258,135 @@ def test_bad_figures_and_seeds(trained, tmp_path, capsys):
             assert "--seed" in capsys.readouterr().err
     assert call("infer", trained) == 1
     assert "one or more files" in capsys.readouterr().err
+
+
+BESIDE = """
+from pathlib import Path
+
+import pyro.distributions as dist
+import torch
+
+from beside import SIDE
+from pyro_infogan.datasets import folder
+from pyro_infogan.models import Experiment
+
+HERE = Path(__file__).parent
+
+
+def data(train=True):
+    return folder(HERE / "photos", SIDE, grey=True, train=train, progress=False)
+
+
+mine = Experiment(
+    {"kind": dist.Categorical(torch.ones(3))}, (1, SIDE, SIDE), data,
+    real=lambda path, train=True: folder(path, SIDE, grey=True, train=train, progress=False),
+    noise=2, steps=2, batch_size=8,
+)
+"""
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """An experiment file that leans on what stands beside it: pictures, and a module."""
+    (tmp_path / "photos").mkdir()
+    for index in range(24):
+        Image.new("L", (8, 8), index * 10).save(tmp_path / "photos" / f"{index}.png")
+    (tmp_path / "beside.py").write_text("SIDE = 8\n")
+    (tmp_path / "mine.py").write_text(BESIDE)
+    return tmp_path
+
+
+def test_what_stands_beside_an_experiment_file_is_found_by_its_run(beside, monkeypatch):
+    monkeypatch.chdir(beside)
+    assert call("train", "mine.py", "--out", "runs/mine") == 0
+    monkeypatch.chdir(beside.parent)
+    before = list(sys.path)
+    assert call("evaluate", beside / "runs" / "mine", "--draws", "20") == 0
+    assert sys.path == before
+
+
+def test_images_that_moved_are_named_and_results_may_go_elsewhere(beside, monkeypatch, capsys):
+    monkeypatch.chdir(beside)
+    assert call("train", "mine.py", "--data", "photos", "--out", "run") == 0
+    (beside / "photos").rename(beside / "moved")
+    assert call("evaluate", "run", "--draws", "20") == 1
+    before = sorted(path.name for path in (beside / "run").iterdir())
+    for command in (("evaluate", "run", "--draws", "20"), ("figures", "run")):
+        assert call(*command, "--data", "moved", "--out", "found") == 0
+    assert sorted(path.name for path in (beside / "run").iterdir()) == before
+    assert {"report.json", "bound.png"} <= {path.name for path in (beside / "found").iterdir()}
+    # Other images are another run, in words.
+    (beside / "moved" / "3.png").unlink()
+    capsys.readouterr()
+    assert call("train", "mine.py", "--data", "moved", "--out", "run", "--resume") == 1
+    assert "added, removed or changed" in capsys.readouterr().err
+
+
+def test_a_run_inside_the_images_is_none_of_them(beside, monkeypatch, capsys):
+    monkeypatch.chdir(beside / "photos")
+    command = ("train", "../mine.py", "--data", ".", "--out", "runs/mine")
+    assert call(*command) == 0
+    assert call("figures", "runs/mine") == 0
+    assert call(*command, "--steps", "3", "--resume") == 0
+    assert call("train", "../mine.py", "--data", ".", "--out", ".") == 1
+    assert "--out" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_printed_before_it_is_written(trained, tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert call("evaluate", trained, "--draws", "20", "--out", tmp_path / "taken") == 1
+    said = capsys.readouterr()
+    assert "L_I(digit) = " in said.out
+    assert "writing" in said.err
+
+
+def test_bad_options_are_refused_before_images_are_read(tmp_path, trained, capsys):
+    file = tmp_path / "slow.py"
+    file.write_text(
+        "import pyro.distributions as dist\n"
+        "from pyro_infogan.models import Experiment\n"
+        "def data(train=True):\n    raise AssertionError('images were read')\n"
+        "mine = Experiment({'u': dist.Uniform(-1.0, 1.0)}, (1, 8, 8), data)\n"
+    )
+    for options in (
+        ("--steps", "0"),
+        ("--batch-size", "1"),
+        ("--save-every", "0"),
+        ("--labelled", "5"),
+        ("--out", trained),
+    ):
+        assert call("train", file, *options) == 1
+        said = capsys.readouterr().err
+        assert "images were read" not in said
+        assert options[0].replace("--out", "--resume") in said
+
+
+def test_errors_of_an_experiment_file_name_their_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("typo.py").write_text("import torch\ntorch.nothing\n")
+    assert call("train", "typo.py") == 1
+    assert "in line 2" in capsys.readouterr().err
+    Path("late.py").write_text(
+        "import pyro.distributions as dist\n"
+        "from pyro_infogan.models import Experiment\n"
+        "def real(path, train=True):\n    return path.nothing\n"
+        "mine = Experiment({'u': dist.Uniform(-1.0, 1.0)}, (1, 8, 8), real=real)\n"
+        "none = Experiment({'u': dist.Uniform(-1.0, 1.0)}, (1, 8, 8), real=lambda: None)\n"
+    )
+    assert call("train", "late.py:mine", "--data", ".") == 1
+    said = capsys.readouterr().err
+    assert "in line 4 of" in said
+    assert "Mend it" in said
+    assert call("train", "late.py:none", "--data", ".") == 1
+    assert "def real(path, train=True)" in capsys.readouterr().err
+
+
+def test_a_baseline_is_called_what_it_is(trained, tmp_path):
+    for options, called in (((), "other"), (("--plain-gan",), "plain GAN")):
+        run = tmp_path / f"{called} run" / "other"
+        (tmp_path / "mine.py").write_text(EXPERIMENT)
+        assert call("train", tmp_path / "mine.py", "--out", run, *options) == 0
+        assert measuring._called(run) == called
 
 
 def test_a_factor_that_follows_what_has_no_traversal_is_left_out(tmp_path, capsys):

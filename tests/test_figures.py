@@ -93,6 +93,15 @@ def test_columns_in_the_order_of_labels_say_so(gan):
     assert figures.traverse(gan, "digit", rows=1).axes[0].get_xlabel() == "digit"
 
 
+def test_a_single_line_of_metrics_is_seen():
+    curves = figures.bound(LINES[:1], {"digit": 1.0}, LINES[:1], "other").axes[0].lines
+    assert [line.get_marker() for line in curves] == ["o", "o", "None"]
+    assert [line.get_label() for line in curves][1] == "$L_I$(digit), other"
+    assert {line.get_marker() for line in figures.bound(LINES, {"digit": 1.0}).axes[0].lines} == {
+        "None"
+    }
+
+
 def test_the_game_draws_both_players():
     lines = [{"step": s, "loss_d": 1.3, "loss_g": s, "d_real": 0.6, "d_fake": 0.4} for s in (1, 2)]
     losses, probabilities = figures.game(lines).axes

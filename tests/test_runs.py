@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 from functools import partial
+from pathlib import Path
 
 import pyro.distributions as dist
 import pytest
@@ -193,6 +194,25 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         assert reader.read() == "good"
     assert path.read_text() == "better"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")
+def test_a_full_disk_is_called_that(gan, tmp_path, monkeypatch):
+    opened = type(tmp_path).open
+    monkeypatch.setattr(
+        type(tmp_path),
+        "open",
+        lambda path, mode="r": (
+            opened(Path("/dev/full"), mode) if mode == "wb" else opened(path, mode)
+        ),
+    )
+    with pytest.raises(RunError, match="No space left on device"):
+        gan.save(tmp_path / "gan.pt")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(gan, tmp_path):
+    with pytest.raises(RunError, match=r"got a folder, expected a file"):
+        gan.save(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

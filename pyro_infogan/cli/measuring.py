@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Discover", "Evaluate", "Figures", "Report"]
 
+_SHOWN = 5
+"""Images that a unit answers to most, in the figure."""
+
+
+def _called(baseline: Path) -> str:
+    """What a run is beside another: a plain GAN, or another run by its name."""
+    from ..runs import Run
+
+    settings = (Run(baseline).record() or {}).get("settings", {})
+    objective = settings.get("objective")
+    plain = isinstance(objective, dict) and objective.get("info_updates_generator") is False
+    return "plain GAN" if plain else baseline.absolute().name
+
 
 @dataclass(kw_only=True)
 class Evaluate(Computing):
@@ -34,6 +47,10 @@ class Evaluate(Computing):
     all"""
     seed: int = 0
     """of those draws"""
+    data: Path | None = None
+    """files that the experiment reads its images from, where they are no longer where they were"""
+    out: Path | None = None
+    """folder for report.json and the figures; the run's by default"""
 
     def __call__(self) -> None:
         """Write report.json and a confusion figure for each categorical code."""
@@ -54,9 +71,9 @@ class Evaluate(Computing):
         if isinstance(self.probe, int):
             checked_count("--probe", self.probe, least=1)
         run, gan = load(self)
-        held_out = images_of(run, train=False)
+        held_out = images_of(run, train=False, path=self.data)
         asked = self.sweeps or self.clusters is not None or self.probe is not None
-        train: Any = images_of(run, train=True) if asked else None
+        train: Any = images_of(run, train=True, path=self.data) if asked else None
         reader = None
         if self.sweeps:
             if not isinstance(held_out, ImageSet) or not held_out.factors:
@@ -79,12 +96,14 @@ class Evaluate(Computing):
             probes = probe(gan, train, held_out, seed=self.seed, **how)
         report = evaluate(gan, held_out, self.draws, self.seed, reader)
         report = dataclasses.replace(report, clusters=clusters, probes=probes)
-        for name, found in report.clustering.items():
-            figures.write(figures.confusion(found, name), run.folder / f"confusion-{name}.png")
-        write_text(run.folder / "report.json", json.dumps(report.data(), indent=2) + "\n")
-        print(report)
+        # Before anything that may fail: it took minutes.
+        print(report, flush=True)
         if not report.clustering and not report.following:
-            print("no accuracy: the run has no experiment with labelled images and categories")
+            print("no accuracy: no labels or factors of the images are known, or no code has any")
+        out = self.out or run.folder
+        for name, found in report.clustering.items():
+            figures.write(figures.confusion(found, name), out / f"confusion-{name}.png")
+        write_text(out / "report.json", json.dumps(report.data(), indent=2) + "\n")
 
 
 @dataclass(kw_only=True)
@@ -94,7 +113,7 @@ class Figures(Computing):
     run: Positional[Path]
     """run folder"""
     baseline: Path | None = None
-    """run folder of a plain GAN, to draw in the bound's figure"""
+    """run folder of a plain GAN, or of another run, to draw in the bound's figure"""
     animate: Literal["gif", "png"] | None = None
     """also write each traversal as an animation, which goes there and back"""
     units: int | None = None
@@ -102,6 +121,10 @@ class Figures(Computing):
     which pixels they answer to (extra attribution)"""
     seed: int = 0
     """of noise and codes"""
+    data: Path | None = None
+    """files that the experiment reads its images from, where they are no longer where they were"""
+    out: Path | None = None
+    """folder for the figures; the run's by default"""
 
     def __call__(self) -> None:
         """Write them.
@@ -118,12 +141,13 @@ class Figures(Computing):
 
         checked_seed(self.seed, "--seed")
         run, gan = load(self)
+        out = self.out or run.folder
 
         def write(figure: Any, name: str) -> None:
-            figures.write(figure, run.folder / name)
-            print(run.folder / name, flush=True)
+            figures.write(figure, out / name)
+            print(out / name, flush=True)
 
-        held_out = images_of(run, train=False)
+        held_out = images_of(run, train=False, path=self.data)
         clusters, following = against_truth(gan, held_out)
         lines = list(Run(self.baseline).metrics()) if self.baseline else []
         if self.baseline and not lines:
@@ -141,10 +165,12 @@ class Figures(Computing):
                     expected="one of an experiment",
                     fix="Leave it out, and call pyro_infogan.evaluation.responses with images.",
                 )
-            answers = responses(gan, held_out, self.units)
+            shown = min(len(held_out), _SHOWN)
+            answers = responses(gan, held_out, self.units, each=shown)
             write(figures.guided(answers), "units.png")
         metrics = list(run.metrics())
-        write(figures.bound(metrics, gan.entropies, lines), "bound.png")
+        beside = _called(self.baseline) if self.baseline else ""
+        write(figures.bound(metrics, gan.entropies, lines, beside), "bound.png")
         write(figures.game(metrics), "game.png")
         write(figures.samples(gan, seed=self.seed), "samples.png")
         write(figures.calibration(calibrate(gan, seed=self.seed)), "calibration.png")
@@ -154,7 +180,7 @@ class Figures(Computing):
             held: Any = {"element": element, "seed": self.seed, "clusters": clusters}
             write(figures.traverse(gan, name, **held), f"traverse-{label}.png")
             if self.animate:
-                path = run.folder / f"animation-{label}.{self.animate}"
+                path = out / f"animation-{label}.{self.animate}"
                 figures.animate(gan, name, **held).write(path)
                 print(path, flush=True)
         for name, found in following.items():

@@ -61,11 +61,10 @@ class Train(Computing):
 
         from ..callbacks import TensorBoard
         from ..infogan import InfoGAN
-        from ..randomness import checked_seed
         from ..runs import Run
         from ..training import train
 
-        checked_seed(self.seed, "--seed")
+        self._check_counts()
         self._check_labels()
         name, experiment, file = _experiment(self.experiment)
         experiment = experiment.varied(self.variation) if self.variation else experiment
@@ -75,6 +74,10 @@ class Train(Computing):
         labelled = str(self.labelled) if self.labelled is not None else None
         parts = (name, self.variation, labelled, "plain" if self.plain_gan else None)
         out = self.out or Path("runs") / "-".join(filter(None, parts))
+        # Before the images are read, which may take long.
+        if self.labelled is not None:
+            experiment.check_labels()
+        self._check_out(out)
         callbacks = [TensorBoard(out / "tensorboard")] if self.tensorboard else []
         torch.manual_seed(self.seed)
         gan = InfoGAN.from_experiment(experiment)
@@ -107,6 +110,32 @@ class Train(Computing):
         if group.first:
             last, _ = Run(out).checkpoints()[-1]
             print(f"{out} has {last:,} steps; see it: pyro-infogan evaluate {out}")
+
+    def _check_counts(self) -> None:
+        from ..errors import checked_count
+        from ..randomness import checked_seed
+
+        checked_seed(self.seed, "--seed")
+        for option, count, least in (
+            ("--steps", self.steps, 1),
+            ("--batch-size", self.batch_size, 2),
+            ("--save-every", self.save_every, 1),
+        ):
+            if count is not None:
+                checked_count(option, count, least=least)
+
+    def _check_out(self, out: Path) -> None:
+        from ..runs import Run
+
+        if self.data and out.absolute() == self.data.absolute():
+            raise DataError(
+                "--out",
+                got=f"the folder of the images, {out}",
+                expected="another one",
+                fix="What a run writes there would be taken for images.",
+            )
+        if out.exists() and not self.resume:
+            Run(out).check_new()
 
     def _check_labels(self) -> None:
         if self.balanced and self.labelled is None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from ..errors import DataError, DeclarationError, check_names, in_short
 from ..randomness import seeded
 from .element import (
     Units,
+    base_support,
+    bounds,
     encode,
     flattened,
     form_of,
@@ -340,7 +342,19 @@ class CodePrior(nn.Module):
             raise DataError(
                 f"value of code {name!r}",
                 got=repr(value),
-                expected=f"a draw of {support(prior)}" if discrete else "finite numbers",
+                expected=_values_of(prior) if discrete else "finite numbers",
                 fix="Hold it at a value its prior can draw.",
             )
         return fitted
+
+
+def _values_of(prior: Distribution) -> str:
+    """What a discrete code may be, in words."""
+    base: Any = base_support(prior)
+    if isinstance(base, type(constraints.boolean)):
+        return "0 or 1"
+    if isinstance(base, constraints.integer_interval):
+        low, high = bounds(base)
+        if low.numel() == high.numel() == 1:
+            return f"a whole number from {low.item():g} to {high.item():g}"
+    return f"a draw of {support(prior)}"

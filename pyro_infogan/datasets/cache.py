@@ -82,7 +82,8 @@ def home() -> Path:
 def place_for(source: Path, variant: str, cache: str | Path | None) -> Path:
     """Where the cache of a file or folder is: in the folder ``cache``, or hidden beside it.
 
-    Beside what nothing can be written, and no cache is yet, it is in :func:`home`.
+    Where ``$PYRO_INFOGAN_CACHE`` is set, or nothing can be written beside it and no cache is there
+    yet, it is in :func:`home`.
     """
     source = source.resolve()
     # Many a folder is named "images".
@@ -91,7 +92,8 @@ def place_for(source: Path, variant: str, cache: str | Path | None) -> Path:
     if len(os.fsencode(name)) > _LONG:
         name = f"{name[: _LONG // 4]}-{told_apart}"
     beside = source.parent / f".{name}-{variant}.pyro_infogan"
-    if cache is None and (os.access(source.parent, os.W_OK) or beside.exists()):
+    told = os.environ.get("PYRO_INFOGAN_CACHE")
+    if cache is None and not told and (os.access(source.parent, os.W_OK) or beside.exists()):
         return beside
     folder = home() if cache is None else Path(cache)
     return folder / f"{name}-{told_apart}-{variant}.pyro_infogan"
@@ -346,10 +348,9 @@ def _check_replaceable(place: Path) -> None:
 
 
 def _unwritable(folder: Path, error: Exception, room: str) -> DataError:
-    elsewhere = "set PYRO_INFOGAN_CACHE" if folder == home().resolve() else "pass cache="
     return DataError(
         f"cache in {folder}",
         got=error,
         expected=f"a folder with {room} that can be written to",
-        fix=f"Free space, or keep the cache elsewhere: {elsewhere}.",
+        fix="Free space, or keep the cache elsewhere: set PYRO_INFOGAN_CACHE, or pass cache=.",
     )

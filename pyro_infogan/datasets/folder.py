@@ -106,7 +106,7 @@ def checked_folder(path: str | Path) -> Path:
 def pictures(root: Path) -> Iterator[str]:
     """Paths inside ``root``, with forward slashes, of the pictures that are not hidden.
 
-    Links are followed, to each folder once.
+    Links are followed, to each folder once. What is in a run folder was drawn by us, and is none.
 
     Raises:
         DataError: for a folder that cannot be listed.
@@ -127,6 +127,9 @@ def pictures(root: Path) -> Iterator[str]:
             below.clear()
             continue
         seen.add((about.st_dev, about.st_ino))
+        if "run.json" in files and "checkpoints" in below:
+            below.clear()
+            continue
         # Sorted, so that a folder with two names is always met by the same one.
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in files:

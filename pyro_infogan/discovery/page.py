@@ -147,6 +147,8 @@ def _alike(found: Discovery) -> str:
 
 def _followed(found: Discovery, name: str) -> str:
     best = found.best[name]
+    if not found.known[name][best][1]:
+        return f"No code follows <em>{escaped(name)}</em>."
     return (
         f"Of the codes, <strong>{escaped(best)}</strong> follows <em>{escaped(name)}</em> best "
         f"({_said(found.known[name][best])}).{_chance(found.images_of[name])}"

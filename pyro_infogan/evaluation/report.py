@@ -65,6 +65,8 @@ class Report:
         ]
         lines += [
             f"{name} is followed best by {found} on {self.images} images"
+            if found.value
+            else f"{name} is followed by no code on {self.images} images"
             for name, found in self.following.items()
         ]
         lines += [str(found) for found in (self.sweeps, self.clusters, self.probes) if found]

@@ -88,10 +88,11 @@ class Experiment:
         Raises:
             DeclarationError: where it fails, or for a path that the experiment has no use for.
         """
+        call = f"real(path, train={train})" if path else f"data(train={train})"
         with _of_the_user(
             "the experiment's data",
-            expected=f"images from data(train={train})",
-            fix="Write it as in def data(train=True)",
+            expected=f"images from {call}",
+            fix=f"Write it as in def {'real(path, train=True)' if path else 'data(train=True)'}",
         ):
             return self._source(path)(train=train)
 
@@ -109,11 +110,11 @@ class Experiment:
             fix="Leave it out, or declare an Experiment with real=." if path else "Name them.",
         )
 
-    def observed(self, dataset: Any) -> dict[str, Tensor]:
-        """Labels of each code that has any.
+    def check_labels(self) -> None:
+        """Refuse an experiment whose codes have no labels.
 
         Raises:
-            DeclarationError: for an experiment that has none, or where reading them fails.
+            DeclarationError: for one.
         """
         if not self.labels:
             raise DeclarationError(
@@ -122,6 +123,14 @@ class Experiment:
                 expected="one that declares them",
                 fix='Declare labels={"code": lambda dataset: dataset.labels} in the Experiment.',
             )
+
+    def observed(self, dataset: Any) -> dict[str, Tensor]:
+        """Labels of each code that has any.
+
+        Raises:
+            DeclarationError: for an experiment that has none, or where reading them fails.
+        """
+        self.check_labels()
         found = {}
         for name, read in self.labels.items():
             with _of_the_user(
@@ -187,8 +196,14 @@ def _of_the_user(what: str, expected: str, fix: str) -> Iterator[None]:
     except InfoGANError:
         raise
     except Exception as error:
+        got, frames = in_short(error), traceback.extract_tb(error.__traceback__)
+        # Where there is one it was called as it should be, and failed by itself.
+        inside = [frame for frame in frames if frame.filename != __file__]
+        if inside:
+            got += f", in line {inside[0].lineno} of {inside[0].filename}"
+            fix = "Mend it"
         fix = f"{fix}; the cause is shown with --debug."
-        raise DeclarationError(what, got=in_short(error), expected=expected, fix=fix) from error
+        raise DeclarationError(what, got=got, expected=expected, fix=fix) from error
 
 
 def _several(names: list[str]) -> str:
@@ -201,12 +216,18 @@ def _name(source: Any) -> str:
     return "a function of its own" if name == "<lambda>" else name
 
 
-def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
+def load_file(
+    path: Path, name: str | None = None, origin: Path | None = None
+) -> tuple[Experiment, str]:
     """The experiment that a Python file declares, and its name. The file is code, and runs.
+
+    As with a script, what stands beside it can be imported while it runs.
 
     Args:
         path: the file.
         name: which of its experiments, where it declares several.
+        origin: of a copy the file that it was made of: what it finds by ``__file__`` and imports
+            is what stood beside that, if it is still there.
 
     Raises:
         DeclarationError: for a file that is missing, fails, or does not declare the experiment.
@@ -224,8 +245,11 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
             "experiment file", got=str(path), expected="a file ending in .py", fix="Rename it."
         )
     module = importlib.util.module_from_spec(spec)
+    place = (origin if origin and origin.parent.is_dir() else path).absolute()
+    module.__file__ = str(place)
     # Dataclasses and type hints of the file look their module up here.
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(place.parent))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -233,7 +257,7 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename) == path
+            if Path(frame.filename).absolute() == path.absolute()
         ]
         raise DeclarationError(
             f"experiment file {path}",
@@ -241,6 +265,8 @@ def load_file(path: Path, name: str | None = None) -> tuple[Experiment, str]:
             expected="a file that runs by itself",
             fix="Mend it; the cause is shown with --debug.",
         ) from error
+    finally:
+        sys.path.remove(str(place.parent))
     found = {key: value for key, value in vars(module).items() if isinstance(value, Experiment)}
     if name is None and len(found) == 1:
         name = next(iter(found))

@@ -185,6 +185,7 @@ def train(
         if run:
             facts = {"steps": max(steps, start), "precision": str(precision), **versions(device)}
             facts["data"] = str(experiment_data) if experiment_data else None
+            facts["experiment_file"] = str(experiment_file.absolute()) if experiment_file else None
             run.write_record({**declared, **facts}, experiment_file)
         every = batch_size * group.size
         order = ((group.share(each), 0) for each in batches(len(images), every, seed, start))

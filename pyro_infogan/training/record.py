@@ -103,6 +103,14 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
     for key, asked in same.items():
         if not matches(record.get(key), asked):
             there, here = _differing(record.get(key), asked)
+            if key == "settings" and isinstance(here, Mapping) and list(here) == ["images"]:
+                raise RunError(
+                    f"run folder {run}",
+                    got=f"a run of other images {there['images']}",
+                    expected=f"one of those that are there now {here['images']}",
+                    fix="Images were added, removed or changed since: bring the old ones back, or "
+                    "choose another folder with --out.",
+                )
             raise RunError(
                 f"run folder {run}",
                 got=f"a run with {key} {there}",
@@ -110,12 +118,7 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
                 fix="Choose another folder with --out.",
             )
     if not resume:
-        raise RunError(
-            f"run folder {run}",
-            got="a run that is already there",
-            expected="a new folder, or leave to go on",
-            fix="Add --resume (resume=True), or choose another folder with --out.",
-        )
+        run.check_new()
 
 
 def _differing(one: Any, other: Any) -> tuple[Any, Any]:
