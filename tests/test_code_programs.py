@@ -7,6 +7,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.distributions import transforms
+from pyro.nn import PyroModule
 from torch import nn
 
 from pyro_infogan import InfoGAN, families, figures, traversal
@@ -116,6 +118,36 @@ def test_what_a_program_makes_is_made_where_the_networks_are():
         encoded = prior.encode(values)
     for every in (values, sampled, scores, encoded):
         assert {value.device.type for value in every.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("make", [transforms.affine_autoregressive, transforms.spline])
+def test_a_flow_that_depends_on_nothing_is_a_code_by_itself(make):
+    """Its transform remembers a batch of draws, on which nothing depends."""
+    flow = make(2)
+
+    def program():
+        base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        pyro.sample("style", dist.TransformedDistribution(base, [flow]))
+
+    gan = InfoGAN(program, (1, 8, 8), noise=2)
+    assert not isinstance(gan.prior.sites["style"], Marginal)
+    assert "depends on other codes" not in repr(gan)
+    assert gan.generate(3).shape == (3, 1, 8, 8)
+
+
+def test_a_flow_that_depends_on_another_code_is_told_by_what_it_does():
+    """It keeps the other code within a function, not as a tensor."""
+    flow = transforms.conditional_affine_autoregressive(2, context_dim=1)
+
+    def program():
+        slant = pyro.sample("slant", dist.Normal(0.0, 1.0))
+        base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        given = flow.condition(slant.unsqueeze(-1))
+        pyro.sample("style", dist.TransformedDistribution(base, [given]))
+
+    prior = CodePrior(program)
+    assert not isinstance(prior.sites["slant"], Marginal)
+    assert isinstance(prior.sites["style"], Marginal)
 
 
 def test_entropy_is_that_of_the_chain_rule():
@@ -237,6 +269,17 @@ def store():
     pyro.sample("slant", dist.Normal(pyro.param("centre", torch.zeros(())), 1.0))
 
 
+class Stored(PyroModule):
+    """Its parameters are of Pyro's store, though it is a torch module."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = nn.Parameter(torch.zeros(()))
+
+    def forward(self):
+        pyro.sample("slant", dist.Normal(self.centre, 1.0))
+
+
 def observes():
     pyro.sample("slant", dist.Normal(0.0, 1.0), obs=torch.zeros(()))
 
@@ -279,6 +322,7 @@ def endless():
         (sites_that_change, "same sites"),
         (branches, "torch.where"),
         (store, "nn.Parameter"),
+        (Stored(), "not a pyro.nn.PyroModule"),
         (observes, "obs="),
         (determines, "pyro.deterministic"),
         (scales, "poutine.scale"),
@@ -294,8 +338,18 @@ def endless():
     ids=lambda value: getattr(value, "__name__", str(value)[:20]),
 )
 def test_bad_programs_are_refused(program, message):
-    with pyro.get_param_store().scope(), pytest.raises(DeclarationError, match=message):
+    with pytest.raises(DeclarationError, match=message):
         CodePrior(program)
+
+
+def test_a_refused_program_leaves_pyros_store_as_it_was():
+    with pyro.get_param_store().scope():
+        centre = pyro.param("centre", torch.ones(()))
+        for program in (store, Stored()):
+            with pytest.raises(DeclarationError, match="Pyro's store"):
+                CodePrior(program)
+        assert list(pyro.get_param_store()) == ["centre"]
+        assert pyro.param("centre") is centre
 
 
 # Learned priors

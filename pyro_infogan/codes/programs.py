@@ -14,7 +14,12 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import (
+    Distribution,
+    Transform,
+    TransformedDistribution,
+    constraints,
+)
 
 from ..errors import DeclarationError, in_short
 from ..randomness import seeded
@@ -46,6 +51,8 @@ _ENTROPY_DRAWS = 100_000
 _PROBED = 2_000
 # Of these, the share up to which ends of an interval are all known: each is met many times.
 _SEEN_ENDS = 0.05
+# By how much what a network makes of equal rows may differ from row to row.
+_ROUNDED = 1e-4
 
 
 class Entropy(NamedTuple):
@@ -342,7 +349,8 @@ class Dependent(nn.Module):
         self.program = program
         # Where the program is to run: it may have no tensor that would tell.
         self.register_buffer("_place", torch.empty(0), persistent=False)
-        with seeded(0), torch.no_grad():
+        # What a refused program leaves in Pyro's parameter store goes with a store of its own.
+        with seeded(0), torch.no_grad(), pyro.get_param_store().scope():
             try:
                 with _Numbers():
                     self._probe()
@@ -411,8 +419,8 @@ class Dependent(nn.Module):
                     "codes, a program",
                     got=f"a parameter {name!r} of Pyro's store",
                     expected="parameters of its own",
-                    fix="Declare codes as a torch.nn.Module that keeps them as nn.Parameter and "
-                    "samples in forward().",
+                    fix="Declare codes as a torch.nn.Module, not a pyro.nn.PyroModule, that keeps "
+                    "them as nn.Parameter and samples in forward().",
                 )
             if site["is_observed"] and not conditioned:
                 raise DeclarationError(
@@ -530,17 +538,48 @@ def _ends_vary(conditionals: Distribution) -> bool:
     )
 
 
+def _tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:
+    """Those of a distribution, but for what its transforms remember of an earlier draw."""
+    seen = set() if seen is None else seen
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item, seen)
+    elif id(value) in seen:
+        # A transform and its inverse hold each other.
+        return
+    elif isinstance(value, Distribution | Transform | constraints.Constraint):
+        seen.add(id(value))
+        for name, item in vars(value).items():
+            if not name.startswith("_cache"):
+                yield from _tensors(item, seen)
+
+
+def _told(distribution: Distribution) -> Iterator[tuple[Tensor, float]]:
+    """What tells a distribution from others, and by how much rounding may move it.
+
+    Beside its tensors it is where its transforms take one place, the same for all images: what a
+    conditional flow depends on is hidden in a network.
+    """
+    yield from ((tensor, 0.0) for tensor in _tensors(distribution))
+    for part in _parts(distribution):
+        if isinstance(part, TransformedDistribution):
+            with seeded(0):
+                place: Any = part.base_dist.sample()
+            place = place[:1].expand_as(place) if place.dim() else place
+            for transform in part.transforms:
+                place = transform(place)
+            yield place, _ROUNDED
+
+
 def _varies(conditional: Distribution, n: int) -> bool:
-    """Whether a distribution's parameters differ from image to image."""
-    varied = []
-
-    def look(tensor: Tensor) -> Tensor:
-        whole = tensor.dim() > 0 and len(tensor) == n
-        varied.append(whole and bool((tensor != tensor[:1]).any()))
-        return tensor
-
-    mapped(conditional, look)
-    return any(varied)
+    """Whether a distribution differs from image to image."""
+    return any(
+        not torch.isclose(each, each[:1], off, off).all()
+        for each, off in _told(conditional)
+        if each.dim() > 0 and len(each) == n
+    )
 
 
 def _marginal(conditional: Any) -> Distribution:
