@@ -328,7 +328,7 @@ def _weighed(
         with dist.validation_enabled(False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN: log_prob_sum")
             _, model_trace, guide_trace = vectorized_importance_weights(
-                model,
+                _GoingOn()(model),
                 guide,
                 images,
                 num_samples=min(at_once, draws - start),
@@ -336,7 +336,9 @@ def _weighed(
             )
         explained, proposed = map(_samples, (model_trace, guide_trace))
         # Pyro's own sums of these are over the images too.
-        log_weights.append(_total(explained, _inside_support) - _total(proposed, _as_told))
+        inside = torch.stack([_inside_support(site) for site in explained.values()]).all(0)
+        log_weight = torch.where(inside, _total(explained) - _total(proposed), -math.inf)
+        log_weights.append(log_weight)
         values.append({name: site["value"] for name, site in proposed.items()})
     drawn = {name: torch.cat([part[name] for part in values]) for name in values[0]}
     return drawn, torch.cat(log_weights)
@@ -346,20 +348,37 @@ def _samples(trace: Any) -> dict[str, dict[str, Any]]:
     return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
 
 
-def _total(sites: dict[str, dict[str, Any]], scored: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-    return torch.stack([scored(site) for site in sites.values()]).sum(0)
-
-
-def _as_told(site: dict[str, Any]) -> Tensor:
-    return site["log_prob"]
+def _total(sites: dict[str, dict[str, Any]]) -> Tensor:
+    return torch.stack([site["log_prob"] for site in sites.values()]).sum(0)
 
 
 def _inside_support(site: dict[str, Any]) -> Tensor:
-    """A site's log-probability, −∞ outside its support, where some densities are any number."""
-    covered = support(site["fn"])
+    """Where a site's value lies in its support, as far as that can be told.
+
+    Elsewhere some densities are any number, and those of the codes that depend on it none.
+    """
+    prior = site["fn"]
+    covered = support(prior)
     if site["is_observed"] or constraints.is_dependent(covered):
-        return site["log_prob"]
-    return torch.where(covered.check(site["value"]), site["log_prob"], -math.inf)
+        return torch.ones(prior.batch_shape, dtype=torch.bool, device=site["value"].device)
+    return covered.check(site["value"])
+
+
+class _GoingOn(Messenger):
+    """Lets a program go on where values that it is given lie outside their supports.
+
+    Given such a value another code may have no distribution at all: the program goes on from a draw
+    of its own in its place. A trace around it keeps the value.
+    """
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        inside = _inside_support(msg)
+        if not inside.all():
+            value, prior = msg["value"], msg["fn"]
+            inside = inside.reshape(*inside.shape, *[1] * len(prior.event_shape))
+            msg["value"] = torch.where(inside, value, prior.sample())
 
 
 class _Replaced(Messenger):

@@ -367,6 +367,45 @@ def test_draws_outside_the_prior_weigh_nothing(prior, images):
         importance(gan, images, 0.3, draws=10)
 
 
+def spread_normal():
+    spread = pyro.sample("spread", dist.Uniform(0.1, 1.0))
+    pyro.sample("style", dist.Normal(0.0, spread))
+
+
+def spread_switch():
+    spread = pyro.sample("spread", dist.Beta(2.0, 2.0))
+    pyro.sample("style", dist.Bernoulli(spread))
+
+
+def spread_matrix():
+    spread = pyro.sample("spread", dist.LogNormal(0.0, 1.0))
+    variance = spread[..., None, None] * torch.eye(2)
+    pyro.sample("style", dist.MultivariateNormal(torch.zeros(2), variance))
+
+
+@pytest.mark.parametrize("program", [spread_normal, spread_switch, spread_matrix])
+def test_a_draw_outside_the_support_weighs_nothing_whatever_depends_on_it(program):
+    """Given it the other code has no distribution; the other draws are weighed as ever."""
+    gan = InfoGAN(
+        program, SHAPE, noise=2, networks=linear(), posterior={"spread": families.Normal}
+    ).eval()
+    *_, images = seen(gan, 4, 0.2)
+    found = importance(gan, images, 0.2, draws=200)
+    inside = support(gan.prior.sites["spread"]).check(found.codes["spread"])
+    assert 0 < inside.float().mean() < 1
+    assert (found.log_weights[~inside] == -math.inf).all()
+    assert found.log_evidence.isfinite().all()
+    draw, image = inside.nonzero().T
+    codes = {name: value[draw, image] for name, value in found.codes.items()}
+    with torch.no_grad():
+        generated = gan.decode(found.noise[draw, image], codes)
+    log_q = log_probs(gan.prior, gan.infer(images[image]), codes)
+    log_p = gan.prior.log_prob(codes)
+    direct = log_likelihood(images[image], generated, 0.2)
+    direct = direct + sum(log_p.values()) - sum(log_q.values())
+    torch.testing.assert_close(found.log_weights[inside], direct, atol=1e-3, rtol=1e-4)
+
+
 # Refinement
 
 
