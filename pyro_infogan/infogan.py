@@ -377,16 +377,24 @@ class InfoGAN(nn.Module):
         return noise, self.prior.draw(n, held)
 
     def decode(self, noise: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
-        """G(z, c): images (*, C, H, W) in [0, 1] from noise (*, noise) and codes.
+        """G(z, c): images (*, C, H, W) in [0, 1] from noise (*, noise) and all codes.
 
         Raises:
-            DataError: for codes and noise whose batch shapes do not broadcast.
+            DataError: for a code that is missing, or codes and noise whose batch shapes do not
+                broadcast.
         """
         return self._generated(self.generator, noise, codes)
 
     def _generated(
         self, generator: Callable[[Tensor], Tensor], noise: Tensor, codes: Mapping[str, Tensor]
     ) -> Tensor:
+        if missing := [name for name in self.prior.sites if name not in codes]:
+            raise DataError(
+                "codes",
+                got=f"none of {', '.join(map(repr, missing))}",
+                expected=f"values of all of {list(self.prior.sites)}",
+                fix="Add them, or let gan.generate(n, codes={...}) draw those that are not held.",
+            )
         parts = [noise, *self.prior.encode(codes).values()]
         try:
             batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
@@ -435,7 +443,8 @@ class InfoGAN(nn.Module):
             noise: (n, noise) or one row for all, drawn by default.
 
         Raises:
-            DataError: for an unknown code, or a value that does not fit its prior.
+            DataError: for an unknown code, a value that does not fit its prior, or values outside
+                their support given which a code that is not held has no distribution.
         """
         checked_count("n", n, least=1)
         drawn, values = self.draw(n, self.prior.hold(codes if codes is not None else {}, n))

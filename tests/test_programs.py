@@ -86,6 +86,13 @@ def test_holding_decides_the_image(gan):
     torch.testing.assert_close(model(4), gan.generate(4, codes, noise))
 
 
+def test_a_missing_code_is_named(gan):
+    noise, codes = gan.draw(2)
+    del codes["digit"], codes["style"]
+    with pytest.raises(DataError, match="none of 'digit', 'style', expected values of all"):
+        gan.decode(noise, codes)
+
+
 def test_values_that_do_not_fit_the_plate_are_refused(gan):
     for n, held in (
         (4, {"slant": torch.zeros(3)}),
