@@ -106,8 +106,9 @@ def animate(
         gan: a trained InfoGAN.
         name: the code.
         element: which number of a vector code.
-        span: the ends of a continuous code; by default twice the prior's range, and 0 to 1 of a
-            share, to which the other shares give way in proportion.
+        span: the ends of a continuous code; by default those of
+            :meth:`~pyro_infogan.codes.CodePrior.shown`, and 0 to 1 of a share, to which the other
+            shares give way in proportion.
         rows: of images, each with noise of its own.
         columns: of images.
         frames: of a number, there and back; categories have one each, counts without end at most

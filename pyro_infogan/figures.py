@@ -195,9 +195,9 @@ def traverse(
         gan: a trained InfoGAN.
         name: the code.
         element: which number of a vector code.
-        span: first and last value of a continuous code; by default twice the prior's range, as the
-            paper shows −2 to 2 of a code trained on −1 to 1. A share goes from 0 to 1, and the
-            other shares give way in proportion.
+        span: first and last value of a continuous code; by default those of
+            :meth:`~pyro_infogan.codes.CodePrior.shown`, twice the prior's range of most. A share
+            goes from 0 to 1, and the other shares give way in proportion.
         rows: how many rows of fixed noise.
         columns: how many values of a continuous code; a discrete one shows all of its own.
         seed: of noise and other codes.

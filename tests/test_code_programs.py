@@ -13,7 +13,7 @@ from torch import nn
 
 from pyro_infogan import InfoGAN, families, figures, traversal
 from pyro_infogan.codes import CodePrior, Marginal, encode, unit
-from pyro_infogan.errors import DeclarationError, RunError
+from pyro_infogan.errors import DataError, DeclarationError, RunError
 from pyro_infogan.inference import Objective, PriorTerms, Rates, Step, scores
 from pyro_infogan.models.networks import Pair
 
@@ -82,6 +82,91 @@ def test_codes_that_depend_on_a_held_one_are_drawn_given_it(monkeypatch):
     assert ((share - PROBS).abs() <= 4 * (PROBS * (1 - PROBS) / len(digits)).sqrt()).all()
 
 
+def spread_normal():
+    spread = pyro.sample("spread", dist.Uniform(0.1, 1.0))
+    pyro.sample("style", dist.Normal(0.0, spread))
+
+
+def spread_switch():
+    spread = pyro.sample("spread", dist.Beta(2.0, 2.0))
+    pyro.sample("style", dist.Bernoulli(spread))
+
+
+def spread_matrix():
+    """Without validation too there is none of a negative variance."""
+    spread = pyro.sample("spread", dist.LogNormal(0.0, 1.0))
+    variance = spread[..., None, None] * torch.eye(2)
+    pyro.sample("style", dist.MultivariateNormal(torch.zeros(2), variance))
+
+
+@pytest.mark.parametrize("program", [spread_normal, spread_switch, spread_matrix])
+def test_a_held_code_may_leave_those_after_it_without_a_distribution(program):
+    """Outside its support; where all are held nothing is drawn, and nothing is wrong."""
+    gan = InfoGAN(program, (1, 8, 8), noise=2, posterior={"spread": families.Normal}).eval()
+    assert gan.generate(3, {"spread": 0.5}).shape == (3, 1, 8, 8)
+    with pytest.raises(DataError, match=r"'spread': got some outside .* given which 'style' has"):
+        gan.generate(3, {"spread": torch.tensor([0.5, -0.2, 0.5])})
+    noise, drawn = gan.draw(3)
+    held = {"style": drawn["style"], "spread": torch.full((3,), -0.2)}
+    _, codes = gan.draw(3, held)
+    assert list(codes) == ["spread", "style"]
+    assert all(torch.equal(codes[name], held[name]) for name in held)
+    assert gan.generate(3, held, noise).isfinite().all()
+    figures.traverse(gan, "spread", rows=2, columns=3, span=(-1.0, 1.0))
+
+
+def test_values_that_do_not_go_together_are_told_though_each_is_one_of_its_code():
+    def ordered():
+        low = pyro.sample("low", dist.Uniform(0.0, 2.0))
+        high = pyro.sample("high", dist.Uniform(low, 3.0))
+        pyro.sample("between", dist.Uniform(low, high))
+
+    prior = CodePrior(ordered)
+    assert prior.program.parents == {"low", "high"}
+    held = {"low": torch.full((2,), 1.5), "high": torch.full((2,), 1.0)}
+    with pytest.raises(DataError, match=r"'low', 'high': got some given which 'between' has no"):
+        prior.draw(2, held)
+
+
+def test_a_program_that_fails_of_itself_is_not_blamed_on_held_codes():
+    fails = False
+
+    def program():
+        pyro.sample("slant", dist.Normal(0.0, 1.0))
+        pyro.sample("style", dist.Normal(0.0, -1.0 if fails else 1.0))
+
+    prior = CodePrior(program)
+    fails = True
+    with pytest.raises(ValueError, match="scale") as caught:
+        prior.draw(2)
+    assert not isinstance(caught.value, DataError)
+
+
+def chain():
+    digit = pyro.sample("digit", dist.Categorical(PROBS))
+    slant = pyro.sample("slant", dist.Normal(CENTRES[digit], 0.5))
+    width = pyro.sample("width", dist.Uniform(-1.0, 1.0))
+    # Of width it hears for one digit alone, and each image of its own.
+    pyro.sample("style", dist.Normal(torch.where(digit == 1, width, slant), 1.0))
+    pyro.sample("alone", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+
+
+def test_codes_on_which_others_depend_are_found():
+    assert CodePrior(dependent).program.parents == {"digit"}
+    assert CodePrior(chain).program.parents == {"digit", "slant", "width"}
+    assert CodePrior({"slant": dist.Normal(0.0, 1.0)}).program.parents == set()
+    assert CodePrior(Learned()).program.parents == set()
+
+
+def test_a_code_on_which_others_depend_is_shown_within_the_priors_range():
+    prior = CodePrior(chain)
+    for name, reach in (("width", 1.0), ("slant", 1.0), ("style", 2.0), ("alone", 2.0)):
+        centre, scale = prior.unit(name)
+        low, high = prior.shown(name)
+        torch.testing.assert_close(low, (centre - reach * scale).expand(low.shape))
+        torch.testing.assert_close(high, (centre + reach * scale).expand(high.shape))
+
+
 def test_a_program_of_independent_codes_is_its_dictionary():
     """One form serves both: the same scores, encodings and entropies."""
     declared = {"digit": dist.Categorical(PROBS), "slant": dist.Uniform(0.0, 4.0)}
@@ -148,6 +233,7 @@ def test_a_flow_that_depends_on_another_code_is_told_by_what_it_does():
     prior = CodePrior(program)
     assert not isinstance(prior.sites["slant"], Marginal)
     assert isinstance(prior.sites["style"], Marginal)
+    assert prior.program.parents == {"slant"}
 
 
 def test_entropy_is_that_of_the_chain_rule():
@@ -345,7 +431,7 @@ def test_bad_programs_are_refused(program, message):
 def test_a_refused_program_leaves_pyros_store_as_it_was():
     with pyro.get_param_store().scope():
         centre = pyro.param("centre", torch.ones(()))
-        for program in (store, Stored()):
+        for program in (store, Stored(), lambda: pyro.param("centre")):
             with pytest.raises(DeclarationError, match="Pyro's store"):
                 CodePrior(program)
         assert list(pyro.get_param_store()) == ["centre"]

@@ -208,6 +208,9 @@ class CodePrior(nn.Module):
             n: how many.
             held: values (n, event shape) of codes that are not drawn, as under ``poutine.do``:
                 what depends on them is drawn given them.
+
+        Raises:
+            DataError: for held values given which another code has no distribution.
         """
         return self.program.draw(n, held or {})
 
@@ -229,18 +232,26 @@ class CodePrior(nn.Module):
     def shown(self, name: str) -> tuple[Tensor, Tensor]:
         """From where to where a continuous code is shown, two tensors of its event shape.
 
-        Twice the range of :meth:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1. An
-        angle has no outside: once around is all of it.
+        Twice the range of :meth:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1;
+        that range itself of an angle, which is once around, and of a code on which others depend:
+        beyond it they may have no distribution, as there is no normal of a scale below 0.
 
         Example:
             >>> import pyro.distributions as dist
             >>> low, high = CodePrior({"slant": dist.Uniform(-1.0, 1.0)}).shown("slant")
             >>> low.item(), high.item()
             (-2.0, 2.0)
+            >>> import pyro
+            >>> def spread():
+            ...     spread = pyro.sample("spread", dist.Uniform(0.0, 1.0))
+            ...     pyro.sample("style", dist.Normal(0.0, spread + 0.1))
+            >>> low, high = CodePrior(spread).shown("spread")
+            >>> low.item(), high.item()
+            (0.0, 1.0)
         """
         prior = self.sites[name]
         centre, scale = (part.expand(prior.event_shape) for part in self.unit(name))
-        reach = scale if is_angle(prior) else 2 * scale
+        reach = scale if is_angle(prior) or name in self.program.parents else 2 * scale
         return centre - reach, centre + reach
 
     def entropy(self) -> dict[str, Entropy]:

@@ -14,16 +14,11 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
-from torch.distributions import (
-    Distribution,
-    Transform,
-    TransformedDistribution,
-    constraints,
-)
+from torch.distributions import Distribution, Transform, TransformedDistribution, constraints
 
-from ..errors import DeclarationError, in_short
+from ..errors import DataError, DeclarationError, InfoGANError, in_short
 from ..randomness import seeded
-from .element import base_support, bounds, log_prob, sample, traced
+from .element import base_support, bounds, log_prob, sample, support, traced
 from .joint import Marginal
 
 __all__ = [
@@ -221,6 +216,17 @@ def _checked_numbers(what: str, prior: Distribution) -> Distribution:
     return prior
 
 
+class _Seen(Messenger):
+    """Keeps the names of the sites that a program has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.names.add(msg["name"])
+
+
 class _Numbers(Messenger):
     """Looks at each site's numbers before it is drawn."""
 
@@ -249,6 +255,8 @@ class CodeProgram(Protocol):
     """Codes whose distribution has parameters that learn."""
     moving: frozenset[str]
     """Codes in an interval whose ends learn, or follow earlier codes without a known limit."""
+    parents: frozenset[str]
+    """Codes on which others depend."""
 
     def present(self) -> dict[str, Distribution]:
         """Each code by itself, as the parameters are now."""
@@ -258,6 +266,9 @@ class CodeProgram(Protocol):
         """``n`` draws of each code, (n, event shape), given those that are held.
 
         No plates are around them.
+
+        Raises:
+            DataError: for values given which another code has no distribution.
         """
         ...
 
@@ -290,7 +301,7 @@ class Independent(nn.Module):
             what = f"code {_checked_name(name)!r}"
             fixed = _checked_fixed(what, _checked_prior(what, prior))
             self.sites[name] = _checked_numbers(what, mapped(fixed, _of_default_type))
-        self.learned = self.moving = frozenset[str]()
+        self.learned = self.moving = self.parents = frozenset[str]()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Independent":
         super()._apply(fn, recurse)
@@ -349,8 +360,9 @@ class Dependent(nn.Module):
         self.program = program
         # Where the program is to run: it may have no tensor that would tell.
         self.register_buffer("_place", torch.empty(0), persistent=False)
-        # What a refused program leaves in Pyro's parameter store goes with a store of its own.
-        with seeded(0), torch.no_grad(), pyro.get_param_store().scope():
+        store = pyro.get_param_store()
+        # A refused program leaves what it adds to Pyro's parameters in a copy of their store.
+        with seeded(0), torch.no_grad(), store.scope(store.get_state()):
             try:
                 with _Numbers():
                     self._probe()
@@ -383,6 +395,27 @@ class Dependent(nn.Module):
         self.learned = frozenset(name for name in felt if _learns(felt[name]))
         self.moving = frozenset(
             name for name in felt if _ends_learn(felt[name]) or _ends_vary(together[name]["fn"])
+        )
+        values = {name: site["value"] for name, site in together.items()}
+        self.parents = frozenset(name for name in self.names if self._is_parent(name, values))
+
+    def _is_parent(self, name: str, values: Mapping[str, Tensor]) -> bool:
+        """Whether another code's distribution changes where this one alone has other values.
+
+        Args:
+            name: the code.
+            values: draws of all codes, one for each probe.
+        """
+        before = self._run(_PROBED, values)
+        try:
+            after = self._run(_PROBED, {**values, name: values[name].roll(1, 0)})
+        except Exception:  # distributions raise what they like
+            # One of the codes after it has no distribution given a value that goes with others.
+            return True
+        return any(
+            _differ(before[other]["fn"], after[other]["fn"])
+            for other in self.sites
+            if other != name
         )
 
     def present(self) -> dict[str, Distribution]:
@@ -454,9 +487,39 @@ class Dependent(nn.Module):
     def draw(self, n: int, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``n`` draws of each code; gradients reach the parameters of reparameterised ones.
 
-        A code that depends on a held one is drawn given it.
+        A code that depends on a held one is drawn given it. Where all are held the program is not
+        run: outside its support a code may leave those after it without a distribution.
         """
-        return {name: site["value"] for name, site in self._run(n, held or None).items()}
+        if held.keys() >= self.sites.keys():
+            return {name: held[name] for name in self.sites}
+        seen = _Seen()
+        try:
+            with seen:
+                sites = self._run(n, held or None)
+        except InfoGANError:
+            raise
+        except Exception as error:  # distributions raise what they like
+            failed = next((name for name in self.sites if name not in seen.names), None)
+            if not held or failed is None:
+                raise
+            raise self._unfollowed(held, failed) from error
+        return {name: site["value"] for name, site in sites.items()}
+
+    def _unfollowed(self, held: Mapping[str, Tensor], failed: str) -> DataError:
+        """The error for held values given which the program has no distribution of a code."""
+        supports = {name: support(self.sites[name]) for name in held}
+        outside = [
+            name
+            for name, covered in supports.items()
+            if not constraints.is_dependent(covered) and not covered.check(held[name]).all()
+        ]
+        return DataError(
+            f"held values of {', '.join(map(repr, outside or held))}",
+            got=f"some{' outside the support' if outside else ''} given which {failed!r} has no "
+            "distribution",
+            expected="values from which the program can go on",
+            fix="Hold them where the prior can draw them, or hold every code.",
+        )
 
     def log_prob(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log p(c | earlier codes) of each code; gradients reach the program's parameters."""
@@ -571,6 +634,15 @@ def _told(distribution: Distribution) -> Iterator[tuple[Tensor, float]]:
             for transform in part.transforms:
                 place = transform(place)
             yield place, _ROUNDED
+
+
+def _differ(one: Distribution, other: Distribution) -> bool:
+    """Whether two runs of a program gave a site other distributions."""
+    mine, its = list(_told(one)), list(_told(other))
+    return len(mine) != len(its) or any(
+        not torch.isclose(this, that, off, off).all()
+        for (this, off), (that, _) in zip(mine, its, strict=True)
+    )
 
 
 def _varies(conditional: Distribution, n: int) -> bool:
