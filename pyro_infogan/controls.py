@@ -271,7 +271,7 @@ def _groups(name: str, prior: CodePrior) -> list[list[Control]]:
 def _kinds(name: str, prior: Distribution) -> list[list[Control]]:
     element = element_of(prior)
     support = element.enumerate_support()
-    count = element.batch_shape.numel()
+    count = math.prod(element.batch_shape)
     boolean = isinstance(base_support(prior), type(constraints.boolean))
     titles = _titles(name, count, bool(element.batch_shape))
     # (K, elements, numbers of one category)
@@ -298,7 +298,7 @@ def _on_lines(name: str, prior: CodePrior) -> list[list[Control]]:
     else:
         make = _dial if is_angle(site) else _line(base)
     columns = [end.expand(site.event_shape).flatten().tolist() for end in ends]
-    titles = _titles(name, site.event_shape.numel(), bool(site.event_shape))
+    titles = _titles(name, math.prod(site.event_shape), bool(site.event_shape))
     made = [make(*each) for each in zip(titles, *columns, strict=True)]
     size = site.event_shape[-1] if is_share(site) else 1
     return [made[first : first + size] for first in range(0, len(made), size)]

@@ -30,7 +30,7 @@ def traversals(gan: InfoGAN) -> list[tuple[str, int, str]]:
         if is_single(gan, name):
             listed.append((name, 0, name))
         elif varies(gan, name):
-            count = prior.event_shape.numel()
+            count = math.prod(prior.event_shape)
             listed += [(name, element, f"{name}-{element}") for element in range(count)]
     return listed
 
@@ -79,9 +79,9 @@ def values_of(
         gan: an InfoGAN.
         name: the code.
         element: which number of a vector code.
-        span: first and last value of a continuous code or a count; by default twice the prior's
-            range, as the paper shows −2 to 2 of a code trained on −1 to 1, once around of an
-            angle, and 0 to 1 of a share. Counts and shares end where their support does.
+        span: first and last value of a continuous code or a count; by default those of
+            :meth:`~pyro_infogan.codes.CodePrior.shown`, and 0 to 1 of a share. Counts and shares
+            end where their support does.
         count: how many values of a continuous code, or of a count at most; a code that can be
             enumerated has all of its own.
         clusters: categories matched to labels, from ``evaluate``, to order categories by; counts
@@ -106,7 +106,7 @@ def values_of(
         matched = [clusters[name].matching[category] for category in order]
         labels = ["–" if label is None else str(label) for label in matched]
         return support[torch.tensor(order, device=support.device)], labels
-    elements = prior.event_shape.numel()
+    elements = math.prod(prior.event_shape)
     if not 0 <= element < elements:
         raise DataError(
             f"element of code {name!r}",

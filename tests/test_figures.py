@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pyro_infogan import InfoGAN, evaluate, figures
+from pyro_infogan import InfoGAN, evaluate, families, figures
 from pyro_infogan.animation import _there_and_back
 from pyro_infogan.codes import least_and_greatest, placed
 from pyro_infogan.controls import Panel
 from pyro_infogan.errors import DataError, DeclarationError
 from pyro_infogan.evaluation import Calibration, Following, cluster
+from pyro_infogan.evaluation.sweeps import _sweeps
 from pyro_infogan.traversal import traversed, values_of
 
 LINES = [{"step": 10 * i, "info/digit": i / 10, "info/slant": 0.1} for i in range(1, 5)]
@@ -139,6 +140,46 @@ def test_traversals_hold_all_but_one(gan):
 def test_default_span_is_twice_the_priors_range(gan):
     labels = figures.traverse(gan, "slant", rows=1).axes[0].get_xticklabels()
     assert (labels[0].get_text(), labels[-1].get_text()) == ("-2", "2")
+
+
+def test_default_span_of_a_code_on_which_others_depend_is_the_priors_range():
+    """In figures, animations and controls alike: beyond it the others have no distribution."""
+
+    def spreads():
+        spread = pyro.sample("spread", dist.Uniform(0.25, 0.75))
+        pyro.sample("style", dist.Normal(0.0, spread))
+
+    gan = InfoGAN(spreads, (1, 8, 8), noise=2).eval()
+    labels = figures.traverse(gan, "spread", rows=1).axes[0].get_xticklabels()
+    assert (labels[0].get_text(), labels[-1].get_text()) == ("0.25", "0.75")
+    assert len(figures.animate(gan, "spread", rows=1, columns=1, frames=4).frames) == 4
+    slider = Panel(gan.prior).controls[0]
+    assert (slider.low, slider.high) == slider.inside == (0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("prior", "count"),
+    [
+        (dist.TruncatedPolyaGamma(torch.ones(())), 1),
+        (
+            dist.MixtureOfDiagNormalsSharedCovariance(
+                torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 0.0]]), torch.ones(3), torch.zeros(2)
+            ),
+            3,
+        ),
+    ],
+    ids=["number", "vector"],
+)
+def test_an_event_shape_may_be_a_plain_tuple(prior, count):
+    assert type(prior.event_shape) is tuple
+    gan = InfoGAN({"code": prior}, (1, 8, 8), noise=2).eval()
+    assert len(figures.traversals(gan)) == len(Panel(gan.prior).controls) == count
+    for name, element, _ in figures.traversals(gan):
+        figures.traverse(gan, name, element=element, rows=1, columns=2)
+    assert gan.prior.joint(("code", "code")).event_shape == (2 * count,)
+    assert len(_sweeps(gan, columns=2)) == count
+    flow = InfoGAN({"code": prior}, (1, 8, 8), noise=2, posterior={"code": families.Zuko})
+    assert flow.infer(gan.generate(2))["code"].event_shape == prior.event_shape
 
 
 def test_categories_stand_in_the_order_of_their_labels(gan):

@@ -1,5 +1,6 @@
 """Distributions of codes that depend on each other, as families and figures see them."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -113,7 +114,7 @@ class Joint(TorchDistribution):
         self, parts: Sequence[Distribution], draw: Callable[[int], Sequence[Tensor]]
     ) -> None:
         self.parts, self.draw = tuple(parts), draw
-        width = sum(part.event_shape.numel() for part in parts)
+        width = sum(math.prod(part.event_shape) for part in parts)
         super().__init__(torch.Size(), torch.Size([width]), validate_args=False)
 
     def _side_by_side(self, values: Sequence[Tensor]) -> Tensor:

@@ -242,9 +242,9 @@ def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int | None, Tens
                 listed.append((name, name, None, prior.enumerate_support().to(gan.device)))
                 continue
             support = element.enumerate_support(expand=False).flatten()
-            every = [support] * max(1, shape.numel())
+            every = [support] * math.prod(shape)
         elif is_share(prior):
-            every = [torch.linspace(0.0, 1.0, columns)] * shape.numel()
+            every = [torch.linspace(0.0, 1.0, columns)] * math.prod(shape)
         else:
             ends = [part.expand(shape).reshape(-1).tolist() for part in gan.prior.unit(name)]
             every = [

@@ -1,5 +1,6 @@
 """Flows of the zuko library, an optional extra: ``pip install 'pyro-infogan[zuko]'``."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class Zuko(nn.Module):
         super().__init__()
         build: Callable[[int, int], nn.Module] = flow or _zuko().flows.NSF
         self.vector = tuple(prior.event_shape)
-        self.flow = build(prior.event_shape.numel(), features)
+        self.flow = build(math.prod(self.vector), features)
         keep_unit(self, prior)
 
     def forward(self, features: Tensor) -> Distribution:
