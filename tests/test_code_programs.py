@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.poutine.runtime import get_plates
 from torch import nn
 
 from pyro_infogan import InfoGAN, families, figures, traversal
@@ -678,3 +679,72 @@ def test_a_posterior_may_leave_a_prior_that_does_not_learn():
         step(torch.rand(64, 1, 8, 8))
     assert logits.grad.abs().min() > 0
     assert logits.grad.isfinite().all()
+
+
+class Noisy(nn.Module):
+    """A code about the mean of something that is no code."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.hidden = hidden
+
+    def forward(self):
+        pyro.sample("slant", dist.Normal(self.hidden(), 0.5))
+
+
+def of_a_plate(draw):
+    return lambda: draw(torch.Size(frame.size for frame in get_plates()))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        of_a_plate(lambda shape: 3.0 * torch.randn(shape)),
+        of_a_plate(lambda shape: 0.1 * torch.randn(shape)),
+        of_a_plate(lambda shape: dist.Categorical(torch.ones(3)).sample(shape).float()),
+    ],
+    ids=["wide", "narrow", "categories"],
+)
+def test_what_a_program_draws_beside_its_codes_is_refused(hidden):
+    """The density of a code would be another each time that it is asked for."""
+    with pytest.raises(DeclarationError, match="draws something that is no code"):
+        InfoGAN(Noisy(hidden), (1, 8, 8), noise=2)
+
+
+def test_a_hidden_site_is_refused():
+    def codes():
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("slant", dist.Normal(digit.float(), 0.5))
+
+    with pytest.raises(DeclarationError, match="draws something that is no code"):
+        InfoGAN(poutine.block(codes, hide=["digit"]), (1, 8, 8), noise=2)
+
+
+def test_ends_that_follow_what_cannot_be_tried_whole_are_not_known():
+    """A rare category may move an end beyond all that was ever seen, and a count even further."""
+
+    def rare():
+        wide = pyro.sample("wide", dist.Categorical(torch.tensor([1 - 1e-6, 1e-6]))).float()
+        pyro.sample("slant", dist.Uniform(-1 - 2 * wide, 1 + 2 * wide))
+
+    def counts():
+        number = pyro.sample("number", dist.Geometric(torch.tensor(0.3)))
+        pyro.sample("slant", dist.Uniform(torch.zeros(()), number + 1))
+
+    def common():
+        wide = pyro.sample("wide", dist.Categorical(torch.ones(2))).float()
+        pyro.sample("beside", dist.Normal(wide, 1.0))
+        pyro.sample("slant", dist.Uniform(-1 - 2 * wide, 1 + 2 * wide))
+
+    assert [CodePrior(codes).moving for codes in (rare, counts, common)] == [
+        {"slant"},
+        {"slant"},
+        frozenset(),
+    ]
+
+
+def test_a_flow_that_remembers_its_own_draws_alone_is_refused_at_once():
+    planar = dist.transforms.Planar(2)
+    prior = dist.TransformedDistribution(dist.Normal(torch.zeros(2), 1.0).to_event(1), [planar])
+    with pytest.raises(DeclarationError, match="scores its own draws"):
+        CodePrior({"c": prior})

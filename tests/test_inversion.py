@@ -652,14 +652,12 @@ OUTSIDE = {
     "half normal": (dist.HalfNormal(1.0), families.Laplace, [-4.0]),
     "gamma": (dist.Gamma(2.0, 1.0).expand([2]).to_event(1), families.Normal, [-4.0, 0.0]),
     "log-normal": (dist.LogNormal(0.0, 0.5), families.StudentT, [-9.0]),
-    "shares": (dist.Dirichlet(torch.ones(3)), families.Normal, [4.0, -4.0, 0.0]),
     "pareto": (
         dist.GeneralizedPareto(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.1)),
         families.Normal,
         [-4.0],
     ),
     "ordered": (ordered(), families.MultivariateNormal, [3.0, 0.0, -3.0]),
-    "factor": (dist.LKJCholesky(2, torch.tensor(1.0)), families.Normal, [0.0, 0.0, 2.0, -2.0]),
 }
 
 
