@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import nn
 
 from pyro_infogan import InfoGAN, families
-from pyro_infogan.codes import unit
+from pyro_infogan.codes import log_prob, unit
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import parameters
 from pyro_infogan.inference.families.bounded import TruncatedNormalDistribution
@@ -115,6 +115,19 @@ class TestContract:
             posterior = gan.posteriors(torch.rand(6, 1, 8, 8))["code"]
         scores = posterior.log_prob(prior.sample((6,)))
         assert scores.dtype == torch.float32
+
+    def test_of_images_that_say_nothing_there_is_no_bound_above_0(self, prior, family):
+        """Gibbs' inequality: one Q for all images has E log q(c) of −H(c) at most, fitted or not."""
+        head, features = family(prior, 4), torch.ones(1, 4)
+        optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
+        for _ in range(100):
+            optimiser.zero_grad()
+            (-head(features).log_prob(prior.sample((256, 1))).mean()).backward()
+            optimiser.step()
+        values = prior.sample((5_000, 1))
+        with torch.no_grad():
+            score = head(features).log_prob(values).flatten() - log_prob(prior, values).flatten()
+        assert score.mean() <= 4 * score.std() / 5_000**0.5 + 1e-6
 
     def test_parameters_have_the_batch_in_front(self, prior, family):
         _, values = parameters(family(prior, 16)(torch.randn(6, 16)))
