@@ -159,6 +159,12 @@ class Forgets(Autoregressive):
         pyro.sample("digit", dist.Categorical(logits=self.digit(features)))
 
 
+class Adds(Autoregressive):
+    def forward(self, features):
+        super().forward(features)
+        pyro.sample("more", dist.Normal(features[:, 0], 1.0))
+
+
 @pytest.mark.parametrize(
     ("posterior", "message"),
     [
@@ -168,6 +174,7 @@ class Forgets(Autoregressive):
         ({(): families.Normal}, "no codes"),
         ({("digit", "a"): families.MultivariateNormal}, "discrete code"),
         (Forgets, "sample statement for each"),
+        (Adds, "more.*and no other"),
         (lambda prior, features: None, "a guide"),
         (families.Normal, "a guide"),
         (3, "a guide"),
