@@ -332,6 +332,13 @@ def test_a_run_inside_the_images_is_none_of_them(beside, monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_picture_is_called_what_it_is(trained, tmp_path, capsys):
+    assert call("sample", trained, "--out", tmp_path / "few.jpg") == 1
+    assert "ending in .png" in capsys.readouterr().err
+    assert call("reconstruct", trained, "none.png", "--out", tmp_path / "few.gif") == 1
+    assert "ending in .png" in capsys.readouterr().err
+
+
 def test_what_was_measured_is_printed_before_it_is_written(trained, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert call("evaluate", trained, "--draws", "20", "--out", tmp_path / "taken") == 1
