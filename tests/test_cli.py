@@ -332,6 +332,16 @@ def test_a_run_inside_the_images_is_none_of_them(beside, monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_warning_is_its_text(beside):
+    (beside / "photos" / "3.png").write_bytes(b"none")
+    skipping = BESIDE.replace("progress=False", "progress=False, on_broken=skip")
+    (beside / "mine.py").write_text(skipping.replace("import folder", "import folder, skip"))
+    command = [sys.executable, "-m", "pyro_infogan", "train", "mine.py", "--device", "cpu"]
+    said = subprocess.run(command, cwd=beside, capture_output=True, text=True, check=True).stderr
+    assert "3.png" in said.partition("warning: ")[2]
+    assert ".py:" not in said
+
+
 def test_a_picture_is_called_what_it_is(trained, tmp_path, capsys):
     assert call("sample", trained, "--out", tmp_path / "few.jpg") == 1
     assert "ending in .png" in capsys.readouterr().err

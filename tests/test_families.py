@@ -117,7 +117,7 @@ class TestContract:
         assert scores.dtype == torch.float32
 
     def test_of_images_that_say_nothing_there_is_no_bound_above_0(self, prior, family):
-        """Gibbs' inequality: one Q for all images has E log q(c) of −H(c) at most, fitted or not."""
+        """Gibbs' inequality: of one Q for all images E log q(c) is −H(c) at most."""
         head, features = family(prior, 4), torch.ones(1, 4)
         optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
         for _ in range(100):
