@@ -332,6 +332,16 @@ def test_a_run_inside_the_images_is_none_of_them(beside, monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_folder_needs_no_python(beside, monkeypatch, capsys):
+    monkeypatch.chdir(beside)
+    assert call("train", "images") == 1
+    assert "--data" in capsys.readouterr().err
+    assert call("train", "images", "--data", "photos", "--steps", "2", "--batch-size", "8") == 0
+    assert call("discover", "runs/images", "--data", "photos", "--draws", "20") == 0
+    assert Path("runs/images/discovery.html").is_file()
+    assert len(Path("runs/images/codes.csv").read_text().splitlines()) == 1 + 24
+
+
 def test_a_warning_is_its_text(beside):
     (beside / "photos" / "3.png").write_bytes(b"none")
     skipping = BESIDE.replace("progress=False", "progress=False, on_broken=skip")
