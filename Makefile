@@ -68,4 +68,4 @@ seeds: $(INSTALLED)
 	$(BIN)/python benchmarks/seeds.py mnist-paper
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .coverage docs/_build
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info docs/_build

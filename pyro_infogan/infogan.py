@@ -297,8 +297,10 @@ class InfoGAN(nn.Module):
         Categories may be enumerated. Where a continuous code depends on one, condition the category
         before Hamiltonian Monte Carlo: Pyro would give every category a code of its own. The guide
         has no noise: beside it, draw that from its prior with
-        ``poutine.block(gan.observed(scale), hide=["noise"])``. :mod:`pyro_infogan.inversion` does
-        the common things.
+        ``poutine.block(gan.observed(scale), hide=["noise"])``. A guide that may draw what the prior
+        cannot, as the default normal of a ``Uniform`` code, is refused by Pyro's validation and has
+        no ELBO: choose a family inside the support, such as ``families.TruncatedNormal``.
+        :mod:`pyro_infogan.inversion` does the common things, whatever the family.
 
         Args:
             scale: standard deviation of a pixel about the generated one, in the images' units: how

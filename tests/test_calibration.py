@@ -367,6 +367,15 @@ def test_angles_have_no_seam(width):
     assert found.outside is None
 
 
+@pytest.mark.parametrize("samples", [2, 3])
+def test_few_angles_all_around_are_ranked_evenly(samples):
+    """Truth and draws are alike, so that every rank is as probable, wherever their mean lies."""
+    around = dist.VonMises(0.0, 0.01)
+    found = calibrate(blind(around, around), N, samples)["c"]
+    assert len(found.counts) == samples + 1
+    assert scipy.stats.chisquare(found.counts).pvalue > 1e-4
+
+
 def test_an_interval_of_one_turn():
     """Of an even prior, Q is von Mises around x, turns away from where the prior counts it."""
     prior = dist.Uniform(7 * math.pi, 9 * math.pi)

@@ -332,6 +332,33 @@ def test_a_run_inside_the_images_is_none_of_them(beside, monkeypatch, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_a_folder_needs_no_python(beside, monkeypatch, capsys):
+    monkeypatch.chdir(beside)
+    assert call("train", "images") == 1
+    assert "--data" in capsys.readouterr().err
+    assert call("train", "images", "--data", "photos", "--steps", "2", "--batch-size", "8") == 0
+    assert call("discover", "runs/images", "--data", "photos", "--draws", "20") == 0
+    assert Path("runs/images/discovery.html").is_file()
+    assert len(Path("runs/images/codes.csv").read_text().splitlines()) == 1 + 24
+
+
+def test_a_warning_is_its_text(beside):
+    (beside / "photos" / "3.png").write_bytes(b"none")
+    skipping = BESIDE.replace("progress=False", "progress=False, on_broken=skip")
+    (beside / "mine.py").write_text(skipping.replace("import folder", "import folder, skip"))
+    command = [sys.executable, "-m", "pyro_infogan", "train", "mine.py", "--device", "cpu"]
+    said = subprocess.run(command, cwd=beside, capture_output=True, text=True, check=True).stderr
+    assert "3.png" in said.partition("warning: ")[2]
+    assert ".py:" not in said
+
+
+def test_a_picture_is_called_what_it_is(trained, tmp_path, capsys):
+    assert call("sample", trained, "--out", tmp_path / "few.jpg") == 1
+    assert "ending in .png" in capsys.readouterr().err
+    assert call("reconstruct", trained, "none.png", "--out", tmp_path / "few.gif") == 1
+    assert "ending in .png" in capsys.readouterr().err
+
+
 def test_what_was_measured_is_printed_before_it_is_written(trained, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert call("evaluate", trained, "--draws", "20", "--out", tmp_path / "taken") == 1

@@ -9,12 +9,14 @@ import torch
 from pyro import poutine
 from pyro.distributions import transforms
 from pyro.nn import PyroModule
+from pyro.poutine.runtime import get_plates
 from torch import nn
 
 from pyro_infogan import InfoGAN, families, figures, traversal
 from pyro_infogan.codes import CodePrior, Marginal, encode, unit
 from pyro_infogan.errors import DataError, DeclarationError, RunError
 from pyro_infogan.inference import Objective, PriorTerms, Rates, Step, scores
+from pyro_infogan.inference.step import Drawn as Batch
 from pyro_infogan.models.networks import Pair
 
 CENTRES = torch.tensor([-2.0, 0.0, 4.0])
@@ -261,6 +263,22 @@ def test_an_entropy_that_varies_has_its_standard_error():
     assert abs(found.nats - truth) <= 4 * found.error
 
 
+def test_an_entropy_that_hardly_varies_is_a_mean_all_the_same():
+    scales = torch.tensor([1.0, 1.0025, 1.005])
+
+    def program():
+        digit = pyro.sample("digit", dist.Categorical(PROBS))
+        pyro.sample("slant", dist.Normal(0.0, scales[digit]))
+
+    found = CodePrior(program).entropy()["slant"]
+    each = 0.5 * (2 * math.pi * math.e * scales.double() ** 2).log()
+    truth = (PROBS * each).sum().item()
+    spread = (PROBS * (each - truth) ** 2).sum().sqrt().item()
+    assert found.error == pytest.approx(spread / math.sqrt(100_000), rel=0.02)
+    # Besides, float32 rounds each of them.
+    assert abs(found.nats - truth) <= 4 * found.error + 2e-7
+
+
 def test_a_dependent_code_is_encoded_by_its_marginal():
     prior = CodePrior(dependent)
     marginal = prior.sites["slant"]
@@ -504,6 +522,30 @@ def test_the_gradient_of_a_learned_prior_is_that_of_the_expectation():
     assert (truth.abs() > 8 * error).any(), pathwise
 
 
+def test_a_batch_of_two_is_enough_for_the_gradient_of_the_expectation():
+    """The mean over all batches of two categories is the gradient of Σ p(c) cost(c)."""
+
+    class Coin(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor([0.7, -0.4]))
+
+        def forward(self):
+            pyro.sample("digit", dist.Categorical(logits=self.logits))
+
+    gan = learning(Coin())
+    logits = gan.prior.program.program.logits
+    every = {"digit": torch.arange(2)}
+    (truth,) = torch.autograd.grad((logits.softmax(0) * cost(gan, every)).sum(), logits)
+    step = Step(gan, rates=Rates(0.0, 0.0))
+    mean = torch.zeros(2)
+    for first, second in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        codes = {"digit": torch.tensor([first, second])}
+        step.update_generator(Batch(codes, gan.decode(torch.zeros(2, 0), codes)))
+        mean += logits.detach().softmax(0)[codes["digit"]].prod() * logits.grad
+    torch.testing.assert_close(mean, truth, atol=1e-6, rtol=1e-4)
+
+
 def test_a_reparameterised_prior_gets_its_gradient_by_backpropagation():
     gan = learning(Learned(), information_weights={"digit": 0.0})
     program = gan.prior.program.program
@@ -727,6 +769,68 @@ def test_a_prior_may_answer_to_the_discriminator_alone():
         PriorTerms(wake=-1.0)
 
 
+@pytest.mark.parametrize("term", ["adversarial", "information", "wake", "entropy"])
+def test_each_term_of_a_prior_counts_by_its_weight(term):
+    """A weight four times as large gives a gradient four times as large."""
+
+    def gradients(weight):
+        gan = learning(Learned())
+        terms = PriorTerms(**{"adversarial": 0.0, "information": 0.0, term: weight})
+        step = Step(gan, Objective(prior=terms), Rates(0.0, 0.0, prior=0.0))
+        torch.manual_seed(0)
+        step(torch.rand(64, 1, 8, 8))
+        return torch.cat([value.grad.flatten() for value in gan.prior.parameters()])
+
+    little, much = gradients(0.5), gradients(2.0)
+    torch.testing.assert_close(4 * little, much)
+    assert much.abs().max() > 1e-3
+
+
+class Twice(nn.Module):
+    """Two numbers, each with a mean and a scale that it learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre, self.log_scale = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+
+    def forward(self):
+        for name, *place in zip(("one", "other"), self.centre, self.log_scale.exp(), strict=True):
+            pyro.sample(name, dist.Normal(*place))
+
+
+class Sure(nn.Module):
+    """A posterior that has made up its mind."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, features):
+        return dist.Normal(features.new_full((len(features),), self.value), 1e-5)
+
+
+def test_each_of_several_codes_learns_as_it_would_alone():
+    """Not by a share of what it is told, as if the codes were averaged."""
+
+    def gradients(update, **terms):
+        told = {"one": lambda *_: Sure(3.0), "other": lambda *_: Sure(-1.0)}
+        gan = learning(Twice(), posterior=told)
+        terms = PriorTerms(adversarial=0.0, information=0.0, **terms)
+        step = Step(gan, Objective(prior=terms), Rates(0.0, 0.0, prior=0.0))
+        step.optimisers["prior"].zero_grad()
+        update(step)
+        program = gan.prior.program.program
+        return program.centre.grad, program.log_scale.grad
+
+    # The entropy of a normal is log σ and a constant; and −log p(c) is log σ + (c − μ)² / 2σ².
+    centre, log_scale = gradients(lambda step: step.update_generator(step.draw(8)), entropy=2.0)
+    torch.testing.assert_close(centre, torch.zeros(2))
+    torch.testing.assert_close(log_scale, torch.full((2,), -2.0))
+    centre, log_scale = gradients(lambda step: step.update_prior(torch.rand(8, 1, 8, 8)), wake=2.0)
+    torch.testing.assert_close(centre, torch.tensor([-6.0, 2.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(log_scale, torch.tensor([-16.0, 0.0]), atol=1e-3, rtol=0)
+
+
 class Shares(nn.Module):
     def __init__(self):
         super().__init__()
@@ -818,3 +922,72 @@ def test_a_posterior_may_leave_a_prior_that_does_not_learn():
         step(torch.rand(64, 1, 8, 8))
     assert logits.grad.abs().min() > 0
     assert logits.grad.isfinite().all()
+
+
+class Noisy(nn.Module):
+    """A code about the mean of something that is no code."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.hidden = hidden
+
+    def forward(self):
+        pyro.sample("slant", dist.Normal(self.hidden(), 0.5))
+
+
+def of_a_plate(draw):
+    return lambda: draw(torch.Size(frame.size for frame in get_plates()))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        of_a_plate(lambda shape: 3.0 * torch.randn(shape)),
+        of_a_plate(lambda shape: 0.1 * torch.randn(shape)),
+        of_a_plate(lambda shape: dist.Categorical(torch.ones(3)).sample(shape).float()),
+    ],
+    ids=["wide", "narrow", "categories"],
+)
+def test_what_a_program_draws_beside_its_codes_is_refused(hidden):
+    """The density of a code would be another each time that it is asked for."""
+    with pytest.raises(DeclarationError, match="draws something that is no code"):
+        InfoGAN(Noisy(hidden), (1, 8, 8), noise=2)
+
+
+def test_a_hidden_site_is_refused():
+    def codes():
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("slant", dist.Normal(digit.float(), 0.5))
+
+    with pytest.raises(DeclarationError, match="draws something that is no code"):
+        InfoGAN(poutine.block(codes, hide=["digit"]), (1, 8, 8), noise=2)
+
+
+def test_ends_that_follow_what_cannot_be_tried_whole_are_not_known():
+    """A rare category may move an end beyond all that was ever seen, and a count even further."""
+
+    def rare():
+        wide = pyro.sample("wide", dist.Categorical(torch.tensor([1 - 1e-6, 1e-6]))).float()
+        pyro.sample("slant", dist.Uniform(-1 - 2 * wide, 1 + 2 * wide))
+
+    def counts():
+        number = pyro.sample("number", dist.Geometric(torch.tensor(0.3)))
+        pyro.sample("slant", dist.Uniform(torch.zeros(()), number + 1))
+
+    def common():
+        wide = pyro.sample("wide", dist.Categorical(torch.ones(2))).float()
+        pyro.sample("beside", dist.Normal(wide, 1.0))
+        pyro.sample("slant", dist.Uniform(-1 - 2 * wide, 1 + 2 * wide))
+
+    assert [CodePrior(codes).moving for codes in (rare, counts, common)] == [
+        {"slant"},
+        {"slant"},
+        frozenset(),
+    ]
+
+
+def test_a_flow_that_remembers_its_own_draws_alone_is_refused_at_once():
+    planar = dist.transforms.Planar(2)
+    prior = dist.TransformedDistribution(dist.Normal(torch.zeros(2), 1.0).to_event(1), [planar])
+    with pytest.raises(DeclarationError, match="scores its own draws"):
+        CodePrior({"c": prior})

@@ -108,7 +108,7 @@ def step_on_a_gpu(gan, objective, monkeypatch, guided=(), labels=None):
 
     Backward passes are left out, which want the GPU itself.
     """
-    monkeypatch.setattr(Step, "_descend", lambda *_: None)
+    monkeypatch.setattr(Step, "descend", lambda *_: None)
     monkeypatch.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
     gpu = torch.device("cuda")
     with FakeTensorMode(allow_non_fake_inputs=True), pyro.validation_enabled(False):

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pyro.distributions as dist
 import pytest
+import scipy.special
 import torch
 from PIL import Image
 from torch import nn
@@ -412,6 +413,25 @@ class Flat(nn.Module):
 
     def forward(self, inputs):
         return self.linear(inputs).sigmoid()[:, :, None, None].expand(-1, 1, 8, 8)
+
+
+def test_the_deviation_of_an_angle_is_the_circular_one(images):
+    """√(−2 ln R), where a von Mises angle has R = I₁(κ) / I₀(κ)."""
+
+    class Turned(nn.Module):
+        def forward(self, features):
+            return dist.VonMises(features.new_full((len(features),), 3.0), 2.0)
+
+    gan = InfoGAN(
+        {"turn": dist.VonMises(0.0, 1.0)},
+        (1, 8, 8),
+        posterior={"turn": lambda prior, features: Turned()},
+    ).eval()
+    found = inferred(gan, images, progress=False)["turn"]
+    length = scipy.special.iv(1, 2.0) / scipy.special.iv(0, 2.0)
+    torch.testing.assert_close(found.mean, torch.full((40,), 3.0))
+    expected = torch.full((40,), math.sqrt(-2 * math.log(length)))
+    torch.testing.assert_close(found.stddev, expected)
 
 
 def test_a_joint_posterior_is_told_code_by_code(images):

@@ -27,6 +27,9 @@ TABLE = {
     "faces": ((1, 32, 32), 133),
     "chairs": ((1, 64, 64), 189),
     "chairs-small": ((1, 32, 32), 189),
+    # No paper's.
+    "images": ((3, 32, 32), 72),
+    "images-64": ((3, 64, 64), 72),
 }
 # Learning rates of D and G, λ of continuous codes and of categories.
 VARIATIONS = {

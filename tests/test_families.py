@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import nn
 
 from pyro_infogan import InfoGAN, families
-from pyro_infogan.codes import unit
+from pyro_infogan.codes import log_prob, unit
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import parameters
 from pyro_infogan.inference.families.bounded import TruncatedNormalDistribution
@@ -115,6 +115,19 @@ class TestContract:
             posterior = gan.posteriors(torch.rand(6, 1, 8, 8))["code"]
         scores = posterior.log_prob(prior.sample((6,)))
         assert scores.dtype == torch.float32
+
+    def test_of_images_that_say_nothing_there_is_no_bound_above_0(self, prior, family):
+        """Gibbs' inequality: of one Q for all images E log q(c) is −H(c) at most."""
+        head, features = family(prior, 4), torch.ones(1, 4)
+        optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
+        for _ in range(100):
+            optimiser.zero_grad()
+            (-head(features).log_prob(prior.sample((256, 1))).mean()).backward()
+            optimiser.step()
+        values = prior.sample((5_000, 1))
+        with torch.no_grad():
+            score = head(features).log_prob(values).flatten() - log_prob(prior, values).flatten()
+        assert score.mean() <= 4 * score.std() / 5_000**0.5 + 1e-6
 
     def test_parameters_have_the_batch_in_front(self, prior, family):
         _, values = parameters(family(prior, 16)(torch.randn(6, 16)))
@@ -330,6 +343,109 @@ def test_the_normals_scale_has_its_floor_in_the_priors_units():
     posterior = head(torch.randn(2, 4))
     torch.testing.assert_close(posterior.scale, torch.full((2,), 0.25 * 180.0))
     torch.testing.assert_close(posterior.loc, torch.full((2,), 180.0))
+
+
+DEGREES, QUARTER = dist.Uniform(0.0, 360.0), 0.25
+PEAK = 1 / math.sqrt(2 * math.pi) / QUARTER
+
+
+@pytest.mark.parametrize(
+    ("family", "prior", "raw", "peak"),
+    [
+        (families.Normal, DEGREES, [0, -50], PEAK / 180),
+        (families.Laplace, DEGREES, [0, -50], 0.5 / QUARTER / 180),
+        # Of two degrees of freedom.
+        (families.StudentT, DEGREES, [0, -50, 0], 1 / math.sqrt(8) / QUARTER / 180),
+        (families.MixtureOfNormals, DEGREES, [0] * 6 + [-50] * 3, PEAK / 180),
+        (
+            families.MultivariateNormal,
+            DEGREES.expand([2]).to_event(1),
+            [0, -50, 0, 0, 0, -50],
+            (PEAK / 180) ** 2,
+        ),
+        # Both concentrations are half of 1/floor².
+        (families.Beta, DEGREES, [0, 50], scipy.stats.beta(8, 8).pdf(0.5) / 360),
+        # The logistic function's slope is at most a quarter.
+        (families.LogitNormal, DEGREES, [0, -50], PEAK * 4 / 360),
+        (
+            families.TruncatedNormal,
+            DEGREES,
+            [0, -50],
+            scipy.stats.truncnorm(-1 / QUARTER, 1 / QUARTER, 0, QUARTER).pdf(0) / 180,
+        ),
+    ],
+    ids=lambda x: getattr(x, "__name__", None),
+)
+def test_no_density_is_higher_than_the_floor_allows(family, prior, raw, peak):
+    """As narrow as it gets, in the prior's units; without a floor L_I would have no bound."""
+    head = family(prior, 4, floor=QUARTER)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor(raw))
+    middle = torch.full((1, *prior.event_shape), 180.0)
+    density = head(torch.randn(1, 4)).log_prob(middle).exp()
+    assert density.item() == pytest.approx(peak, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        families.Normal,
+        families.FixedNormal,
+        families.Laplace,
+        families.StudentT,
+        families.MixtureOfNormals,
+        families.MultivariateNormal,
+    ],
+    ids=lambda x: x.__name__,
+)
+def test_a_family_is_the_same_in_the_units_of_every_prior(family):
+    """Of numbers with other centres and scales: the affine image of that on a standard normal."""
+    centre, scale = torch.tensor([0.0, 50.0, -7.0]), torch.tensor([1.0, 100.0, 0.1])
+    standard = family(dist.Normal(torch.zeros(3), 1.0).to_event(1), 4)
+    other = family(dist.Normal(centre, scale).to_event(1), 4)
+    other.linear.load_state_dict(standard.linear.state_dict())
+    features, value = torch.randn(20, 4), torch.randn(20, 3)
+    moved = other(features).log_prob(centre + scale * value)
+    expected = standard(features).log_prob(value) - scale.log().sum()
+    torch.testing.assert_close(moved, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_the_heaviest_tails_are_a_cauchys():
+    """One degree of freedom, however few are asked for."""
+    head = families.StudentT(UNIFORM, 4, floor=QUARTER)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([0.0, 0.0, -50.0]))
+    values = torch.tensor([-1.0, 0.0, 0.5, 30.0, 1e4])
+    truth = dist.Cauchy(0.0, 1.0 + QUARTER).log_prob(values)
+    torch.testing.assert_close(head(torch.randn(1, 4)).log_prob(values), truth)
+
+
+def test_an_angle_of_which_nothing_is_known_can_be_learned():
+    """At the origin an angle has no direction to go, and a length no slope."""
+    head = families.VonMises(dist.VonMises(0.0, 1.0), 4)
+    nn.init.zeros_(head.linear.weight)
+    nn.init.zeros_(head.linear.bias)
+    features = torch.randn(6, 4, requires_grad=True)
+    head(features).log_prob(torch.linspace(-3.0, 3.0, 6)).sum().backward()
+    for value in (features, *head.parameters()):
+        assert value.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_cut_normal_goes_no_further_than_thirty_half_widths(side):
+    """However far its mean is asked to be, where float32 would have lost the interval."""
+    head = families.TruncatedNormal(UNIFORM, 4, floor=QUARTER)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([side * 1e6, 0.0]))
+    values = torch.tensor([-1.0, -0.3, 0.0, 0.8, 1.0])
+    loc, scale = side * 30.0, 1.0 + QUARTER
+    ends = (-1 - loc) / scale, (1 - loc) / scale
+    truth = scipy.stats.truncnorm.logpdf(values.double(), *ends, loc, scale)
+    found = head(torch.randn(1, 4)).log_prob(values).double()
+    torch.testing.assert_close(found, torch.as_tensor(truth), atol=1e-4, rtol=1e-4)
 
 
 def test_a_runaway_scale_stays_finite():

@@ -306,6 +306,37 @@ def test_mixed_batches_begin_with_their_share_of_labelled_images(share, monkeypa
     assert times.tolist() == [32 * count / 8] * 8
 
 
+def test_an_image_with_a_label_of_any_code_is_a_labelled_one(monkeypatch):
+    """Sixteen of each code, one of them of both: all 31 come round before any comes again."""
+    some, light = bands(64)
+    labels = {"side": some.labels.clone(), "light": light.clone()}
+    labels["side"][16:] = -1
+    labels["light"][:15] = math.nan
+    labels["light"][31:] = math.nan
+    seen, told = [], set()
+
+    def watched(self, real, labels=None):
+        seen.append(real[0])
+        told.update(labels)
+        names = ("loss_d", "loss_g", "d_real", "d_fake", "info/side", "info/light")
+        return dict.fromkeys(names, torch.tensor(0.5))
+
+    monkeypatch.setattr(Step, "__call__", watched)
+    codes = {"side": dist.Categorical(torch.ones(2)), "light": dist.Uniform(-1.0, 1.0)}
+    gan = InfoGAN(codes, (1, 8, 8), noise=4)
+    objective = Objective(guidance=Guidance(schedule=Mixed(0.125)))
+    train(gan, some, steps=31, batch_size=8, labels=labels, objective=objective, progress=False)
+    places = [(image == some.images).flatten(1).all(1).nonzero().item() for image in seen]
+    assert sorted(places) == list(range(31))
+    assert told == {"side", "light"}
+
+
+def test_a_mixed_batch_has_the_nearest_count_to_its_share_and_at_least_one():
+    # In floats 0.29 times 100 is a little less than 29.
+    for share, size, count in ((0.29, 100, 29), (0.01, 16, 1), (0.5, 16, 8), (1.0, 16, 16)):
+        assert Mixed(share).labelled(size, 0, 0.5) == count
+
+
 def test_the_share_of_unlabelled_steps_grows_by_the_epoch():
     schedule, draws = Alternating(growth=0.1, most=0.5), [i / 1_000 for i in range(1_000)]
     for epoch, share in ((0, 0.0), (1, 0.1), (3, 0.3), (5, 0.5), (9, 0.5)):
@@ -437,6 +468,14 @@ def test_labels_become_values_of_their_codes():
         assert found[name].known.tolist() == [True, False] + [True] * 14
     assert found["kind"].values[[0, 2]].tolist() == [[0.0, 1.0], [1.0, 0.0]]
     assert found["digit"].values[[0, 2]].tolist() == [2, 0]
+
+
+def test_a_vector_with_some_of_its_labels_has_none():
+    prior = CodePrior({"marks": dist.Bernoulli(0.5).expand([2]).to_event(1)})
+    marks = torch.tensor([[1, -1], [0, 1], [-1, 0], [-1, -1], [1, 0]])
+    found = checked_labels(prior, {"marks": marks}, 5)["marks"]
+    assert found.known.tolist() == [False, True, False, False, True]
+    assert found.values[found.known].tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
 def test_few_labels_are_as_many_as_asked_for():

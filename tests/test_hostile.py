@@ -3,6 +3,7 @@
 Most of it is drawn by hypothesis: a sample here, thousands of cases with ``make soak``.
 """
 
+import copy
 import errno
 import io
 import json
@@ -291,6 +292,24 @@ def test_a_tensor_may_not_claim_more_than_its_record(tmp_path):
     assert pickled.count(b"K\x04") == 2
     claims = pickled.replace(b"K\x04", b"\x8a\x06\x00\x00\x00\x00\x00\x01")
     refused(tmp_path / "claims.pt", archive(claims, bytes(16)), "cannot be read")
+
+
+def test_an_archive_whose_records_share_their_bytes_is_refused(tmp_path):
+    """One record, stored as it is, that nineteen entries name."""
+    out = io.BytesIO()
+    torch.save({"format": 2, "weights": torch.zeros(1_000)}, out)
+    once = tmp_path / "once.pt"
+    runs.replace(once, lambda file: seal(file, out.getvalue()))
+    assert runs.read(once)["weights"].shape == (1_000,)
+    with zipfile.ZipFile(out, "a") as file:
+        whole = file.getinfo("archive/data/0")
+        file.writestr("archive/data/1", b"")
+        for place in range(2, 20):
+            again = copy.copy(whole)
+            again.filename = f"archive/data/{place}"
+            file.filelist.append(again)
+    assert len(out.getvalue()) < 18 * whole.file_size
+    refused(tmp_path / "shared.pt", out.getvalue(), "unpacks to more")
 
 
 def test_lists_that_hold_one_another_are_refused(tmp_path):

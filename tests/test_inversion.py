@@ -656,6 +656,18 @@ def test_a_free_angle_is_not_counted_once_a_turn():
     torch.testing.assert_close(found.log_evidence[0], alone, atol=0.2, rtol=0)
 
 
+def test_a_value_that_was_never_drawn_is_less_likely_and_not_impossible():
+    """Of a code's two elements, each by its own draws."""
+    drawn = torch.tensor([[0, 1], [0, 1], [2, 1]]).unsqueeze(1)
+    prior = dist.Categorical(torch.ones(3)).expand([2]).to_event(1)
+    found = inversion._log_shares(None, prior, torch.arange(3), drawn)
+    assert found.shape == (1, 2, 3)
+    assert found.isfinite().all()
+    first, second = found[0]
+    assert first[0] > first[2] > first[1]
+    assert second[1] > second[0] == second[2]
+
+
 def test_counts_without_an_enumeration_are_tried_where_q_drew_them(images):
     class Counts(nn.Module):
         def __init__(self, prior, features):
@@ -691,14 +703,12 @@ OUTSIDE = {
     "half normal": (dist.HalfNormal(1.0), families.Laplace, [-4.0]),
     "gamma": (dist.Gamma(2.0, 1.0).expand([2]).to_event(1), families.Normal, [-4.0, 0.0]),
     "log-normal": (dist.LogNormal(0.0, 0.5), families.StudentT, [-9.0]),
-    "shares": (dist.Dirichlet(torch.ones(3)), families.Normal, [4.0, -4.0, 0.0]),
     "pareto": (
         dist.GeneralizedPareto(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.1)),
         families.Normal,
         [-4.0],
     ),
     "ordered": (ordered(), families.MultivariateNormal, [3.0, 0.0, -3.0]),
-    "factor": (dist.LKJCholesky(2, torch.tensor(1.0)), families.Normal, [0.0, 0.0, 2.0, -2.0]),
 }
 
 

@@ -159,6 +159,12 @@ class Forgets(Autoregressive):
         pyro.sample("digit", dist.Categorical(logits=self.digit(features)))
 
 
+class Adds(Autoregressive):
+    def forward(self, features):
+        super().forward(features)
+        pyro.sample("more", dist.Normal(features[:, 0], 1.0))
+
+
 @pytest.mark.parametrize(
     ("posterior", "message"),
     [
@@ -168,6 +174,7 @@ class Forgets(Autoregressive):
         ({(): families.Normal}, "no codes"),
         ({("digit", "a"): families.MultivariateNormal}, "discrete code"),
         (Forgets, "sample statement for each"),
+        (Adds, "more.*and no other"),
         (lambda prior, features: None, "a guide"),
         (families.Normal, "a guide"),
         (3, "a guide"),
@@ -189,3 +196,117 @@ def test_posterior_keeps_the_order_of_the_declaration():
     prior = CodePrior({name: dist.Normal(0.0, 1.0) for name in "abcd"})
     chosen = {("d", "b"): families.MultivariateNormal}
     assert Posterior(prior, nn.Linear(3, 5), 5, chosen).keys == ("a", ("d", "b"), "c")
+
+
+class TestWhatBoundsNothing:
+    """Where the generator ignores the codes there is nothing to know, and no bound above 0."""
+
+    @pytest.mark.parametrize(
+        ("prior", "family"),
+        [
+            (dist.Dirichlet(torch.ones(3)), families.MultivariateNormal),
+            (dist.Dirichlet(torch.ones(3)), families.Normal),
+            (dist.LKJCholesky(3, torch.tensor(1.0)), families.Normal),
+            (dist.LKJ(3, torch.tensor(1.0)), families.Normal),
+            (dist.ProjectedNormal(torch.ones(3)), families.MultivariateNormal),
+        ],
+        ids=lambda each: getattr(each, "__name__", type(each).__name__),
+    )
+    def test_a_density_over_another_set_is_refused(self, prior, family):
+        with pytest.raises(DeclarationError, match="sets of different dimensions"):
+            InfoGAN({"c": prior}, (1, 8, 8), noise=2, posterior={"c": family})
+
+    def test_codes_whose_numbers_hold_each_other_have_no_joint_family(self):
+        codes = {"mix": dist.Dirichlet(torch.ones(3)), "slant": dist.Uniform(-1.0, 1.0)}
+        joint = {("mix", "slant"): families.MultivariateNormal}
+        with pytest.raises(DeclarationError, match="'mix', whose numbers hold each other"):
+            InfoGAN(codes, (1, 8, 8), noise=2, posterior=joint)
+
+    def test_a_tuple_of_one_is_no_joint(self):
+        codes = {"a": dist.Normal(0.0, 1.0), "b": dist.Uniform(-1.0, 1.0)}
+        with pytest.raises(DeclarationError, match="Write 'a', without the tuple"):
+            InfoGAN(codes, (1, 8, 8), noise=2, posterior={("a",): families.Normal})
+
+    @pytest.mark.parametrize(
+        "prior",
+        [
+            dist.Delta(torch.tensor(1.0)),
+            dist.ZeroInflatedDistribution(dist.Normal(0.0, 1.0), gate=torch.tensor(0.5)),
+            dist.RelaxedOneHotCategoricalStraightThrough(torch.tensor(0.5), torch.ones(3)),
+            dist.RelaxedBernoulliStraightThrough(torch.tensor(0.5), torch.tensor(0.5)),
+        ],
+        ids=lambda prior: type(prior).__name__,
+    )
+    def test_priors_without_a_density_of_their_draws_are_refused(self, prior):
+        with pytest.raises(DeclarationError, match=type(prior).__name__):
+            InfoGAN({"c": prior}, (1, 8, 8), noise=2)
+
+        def program():
+            pyro.sample("c", prior)
+
+        with pytest.raises(DeclarationError, match=type(prior).__name__):
+            InfoGAN(program, (1, 8, 8), noise=2)
+
+    def test_counts_with_more_zeros_are_no_such(self):
+        InfoGAN(
+            {"c": dist.ZeroInflatedPoisson(torch.tensor(2.0), gate=torch.tensor(0.5))},
+            (1, 8, 8),
+            noise=2,
+            posterior={"c": lambda prior, features: Poisson(features)},
+        )
+
+    def test_a_masked_family_is_refused(self):
+        class Masked(Poisson):
+            def forward(self, features):
+                return dist.Normal(self.linear(features).squeeze(-1), 1.0).mask(False)
+
+        codes = {"c": dist.Normal(0.0, 1.0)}
+        with pytest.raises(DeclarationError, match="masked"):
+            InfoGAN(codes, (1, 8, 8), noise=2, posterior={"c": lambda _, width: Masked(width)})
+
+    @pytest.mark.parametrize("how", ["distribution", "handler"])
+    def test_a_masked_site_of_a_guide_is_refused(self, how):
+        class Masked(nn.Module):
+            def forward(self, features):
+                normal = dist.Normal(features[:, 0], 1.0)
+                if how == "distribution":
+                    pyro.sample("c", normal.mask(False))
+                else:
+                    with poutine.mask(mask=False):
+                        pyro.sample("c", normal)
+
+        codes = {"c": dist.Normal(0.0, 1.0)}
+        with pytest.raises(DeclarationError, match="masked"):
+            InfoGAN(codes, (1, 8, 8), noise=2, posterior=lambda prior, features: Masked())
+
+    def test_a_family_that_cannot_be_drawn_from_is_refused(self):
+        class Improper(nn.Module):
+            def forward(self, features):
+                return dist.ImproperUniform(dist.constraints.real, features.shape[:1], ())
+
+        codes = {"c": dist.Normal(0.0, 1.0)}
+        with pytest.raises(DeclarationError, match="cannot be drawn from"):
+            InfoGAN(codes, (1, 8, 8), noise=2, posterior={"c": lambda *_: Improper()})
+
+
+class Poisson(nn.Module):
+    """A rate for counts."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+
+    def forward(self, features):
+        return dist.Poisson(self.linear(features).squeeze(-1).exp())
+
+
+@pytest.mark.parametrize("held", [("slant",), ("turn",)])
+@pytest.mark.parametrize("handler", [poutine.condition, poutine.do])
+def test_a_joint_conditioned_in_part_is_refused(held, handler):
+    """Also in its last code, after the others were drawn."""
+    codes = {"turn": dist.Normal(0.0, 1.0), "slant": dist.Normal(0.0, 1.0)}
+    joint = {("turn", "slant"): families.MultivariateNormal}
+    gan = InfoGAN(codes, (1, 8, 8), noise=2, posterior=joint).eval()
+    guide = handler(gan.guide, dict.fromkeys(held, torch.full((3,), 0.5)))
+    with pytest.raises(DeclarationError, match=rf"values for \['{held[0]}'\] alone"):
+        guide(torch.rand(3, 1, 8, 8))

@@ -210,6 +210,18 @@ def test_parts_keep_their_own_modes(gan):
     assert not gan.trunk.training
 
 
+def test_the_bound_is_read_in_evaluation_mode_and_the_mode_stays(gan):
+    before = {name: value.clone() for name, value in gan.named_buffers()}
+    torch.manual_seed(3)
+    found = gan.information(50)
+    assert gan.training
+    for name, value in gan.named_buffers():
+        assert torch.equal(value, before[name]), name
+    gan.eval()
+    torch.manual_seed(3)
+    assert gan.information(50) == found
+
+
 def test_generate_and_infer_do_not_depend_on_their_batch(gan, images):
     gan.eval()
     noise, codes = gan.draw(6)

@@ -28,6 +28,7 @@ from pyro_infogan.inference import Step
 from pyro_infogan.inference.adversarial import discriminator_loss, generator_loss
 from pyro_infogan.models import convolution
 from tests.conftest import small_codes
+from tests.killed import Codes
 
 PARTS = ("generator", "trunk", "discriminator", "posterior")
 DISTORTED = Objective(invariance=Invariance(Affine(), codes=("digit",)))
@@ -96,6 +97,20 @@ def test_each_step_changes_exactly_its_row(objective, real):
                 # No gradient of the other player's weights is even formed.
                 assert (norm is not None) == (part in row), (part, name)
                 assert norm is None or norm > 0, (part, name)
+
+
+def test_every_player_has_a_rate_of_its_own_and_the_betas_of_all():
+    gan = InfoGAN(Codes(), (1, 8, 8), noise=4)
+    rates = Rates(discriminator=1e-4, generator=3e-3, betas=(0.2, 0.9), prior=7e-4)
+    groups = {
+        player: [(group["lr"], group["betas"]) for group in optimiser.param_groups]
+        for player, optimiser in Step(gan, rates=rates).optimisers.items()
+    }
+    assert groups == {
+        "discriminator": [(1e-4, (0.2, 0.9))],
+        "generator": [(3e-3, (0.2, 0.9))],
+        "prior": [(7e-4, (0.2, 0.9))],
+    }
 
 
 def update_of(part, objective, weight, real, player):
@@ -364,6 +379,32 @@ def test_ranges_that_are_none_are_refused(settings):
         kind(**{name: value})
 
 
+def moments(distortion):
+    """Mean (n, 2) and covariance (n, 2, 2) of a round blot's brightness, distorted, in pixels.
+
+    Across first, then down; the blot's own standard deviation is 6.
+    """
+    torch.manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(72) - 35.5, torch.arange(96) - 47.5, indexing="ij")
+    places = torch.stack([x, y], -1)
+    blot = (-places.square().sum(-1) / 72).exp()
+    seen = distortion(blot.expand(400, 1, -1, -1)).squeeze(1)
+    share = (seen / seen.sum((1, 2), keepdim=True))[..., None]
+    mean = (share * places).sum((1, 2))
+    apart = places - mean[:, None, None]
+    return mean, torch.einsum("nyxi,nyxj->nij", share * apart, apart)
+
+
+def check_even(values, most):
+    """Whether values are drawn evenly from −most to most."""
+    # Between pixels a blot is a little wider.
+    assert 0.97 * most < values.abs().max() < 1.02 * most
+    assert abs(values.mean()) <= 4 * most / math.sqrt(3 * len(values))
+    # The squares have variance 4/45.
+    error = most**2 * math.sqrt(4 / 45 / len(values))
+    assert abs(values.square().mean() - most**2 / 3) <= 4 * error
+
+
 class TestAffine:
     images = torch.rand(6, 3, 12, 10)
 
@@ -414,6 +455,25 @@ class TestAffine:
         place = torch.arange(40.0) - 19.5
         across = (moved * place).sum((1, 2)) / moved.sum((1, 2))
         assert 3.0 < across.abs().max() <= 4.01
+
+    def test_a_shear_is_one_on_an_image_that_is_not_square(self):
+        """By how much a point moves across for each pixel down."""
+        _, covariance = moments(Affine(rotation=0, shear=0.3, scale=0, shift=0))
+        check_even(covariance[:, 0, 1] / covariance[:, 1, 1], 0.3)
+
+    def test_width_and_height_change_each_by_itself(self):
+        _, covariance = moments(Affine(rotation=0, shear=0, scale=0.2, shift=0))
+        changes = 6 / covariance.diagonal(dim1=1, dim2=2).sqrt() - 1
+        for each in changes.unbind(1):
+            check_even(each, 0.2)
+        # Independent numbers have correlations of standard deviation 1/√n.
+        assert abs(torch.corrcoef(changes.T)[0, 1]) <= 4 / math.sqrt(len(changes))
+
+    def test_a_shift_goes_along_either_axis_by_itself(self):
+        mean, _ = moments(Affine(rotation=0, shear=0, scale=0, shift=0.1))
+        for each, size in zip(mean.unbind(1), (96, 72), strict=True):
+            check_even(each, 0.1 * size)
+        assert abs(torch.corrcoef(mean.T)[0, 1]) <= 4 / math.sqrt(len(mean))
 
     def test_gradients_flow_through(self):
         images = self.images.clone().requires_grad_()

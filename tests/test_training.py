@@ -18,7 +18,7 @@ from pyro_infogan.errors import DataError, DeclarationError, DivergenceError, Ru
 from pyro_infogan.inference import Guidance, Step
 from pyro_infogan.inference.distortion import Affine, Chain, Inks, Strokes, Tints
 from pyro_infogan.runs import Run
-from pyro_infogan.training import loop, metrics, order
+from pyro_infogan.training import loop, metrics, order, record
 from tests.conftest import small_codes
 from tests.killed import Codes
 
@@ -318,6 +318,25 @@ def test_other_images_are_another_run(images, tmp_path):
     fit(build(), images, out=tmp_path)
     with pytest.raises(RunError, match="settings"):
         fit(build(), 255 - images, out=tmp_path, steps=9, resume=True)
+
+
+def test_the_images_that_tell_a_set_from_another_are_spread_over_all_of_it(
+    images, tmp_path, monkeypatch
+):
+    """Of forty, of which four are looked at, one of the last ten tells."""
+    monkeypatch.setattr(record, "_SUMMED", 4)
+    fit(build(), images, out=tmp_path)
+    images[30] = 255 - images[30]
+    with pytest.raises(RunError, match="other images"):
+        fit(build(), images, out=tmp_path, steps=9, resume=True)
+
+
+def test_the_same_labels_of_other_images_are_another_run(images, tmp_path):
+    labels = torch.full((40,), -1)
+    labels[:10] = torch.arange(10) % 3
+    fit(build(), images, out=tmp_path, labels={"digit": labels})
+    with pytest.raises(RunError, match="'labels'"):
+        fit(build(), images, out=tmp_path, steps=9, resume=True, labels={"digit": labels.roll(1)})
 
 
 def test_a_folder_without_its_record_is_refused(images, tmp_path):

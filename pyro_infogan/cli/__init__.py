@@ -4,7 +4,9 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 import tyro
@@ -59,7 +61,8 @@ def main(args: Sequence[str] | None = None) -> None:
         description="InfoGAN as a probabilistic program.",
     )
     try:
-        command()
+        with nullcontext() if command.debug else _plain_warnings():
+            command()
     except Stopped as stop:
         if _speaks():
             print(f"{stop}\nTo go on: {_resuming(words)}", file=sys.stderr)
@@ -81,6 +84,17 @@ def main(args: Sequence[str] | None = None) -> None:
                 file=sys.stderr,
             )
         sys.exit(1)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Inside, a warning is its text alone: the line of our code that gave it tells nobody much."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _resuming(words: Sequence[str]) -> str:

@@ -174,7 +174,8 @@ class Experiments(Command):
         from ..models import built_in
 
         for name, experiment in built_in().items():
-            print(f"{name:12} {experiment.steps} steps; {experiment.summary}")
+            wants = "" if experiment.data else "--data FOLDER; "
+            print(f"{name:12} {wants}{experiment.steps} steps; {experiment.summary}")
 
 
 def _experiment(reference: str) -> tuple[str, "Experiment", Path | None]:

@@ -43,12 +43,23 @@ class Sample(Computing):
 
         checked_count("--count", self.count, least=1)
         checked_seed(self.seed, "--seed")
+        _check_png(self.out)
         _, gan = load(self)
         with seeded(self.seed):
             images = gan.generate(self.count, _held(self.codes))
         grid = (sheet(images, round(self.count**0.5)) * 255).round().astype("uint8")
         replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
         print(self.out)
+
+
+def _check_png(out: Path) -> None:
+    """Refuse a name that says that another kind of file is in it.
+
+    Raises:
+        DataError: for one.
+    """
+    if out.suffix.lower() not in (".png", ""):
+        raise DataError("--out", got=str(out), expected="a name ending in .png", fix="Rename it.")
 
 
 @dataclass(kw_only=True)
@@ -123,6 +134,7 @@ class Reconstruct(Computing):
                 "reconstruct", got="no image", expected="one or more files", fix="Name them."
             )
         checked_seed(self.seed, "--seed")
+        _check_png(self.out)
         _, gan = load(self)
         images = torch.stack([read_image(path, gan.image_shape) for path in self.images])
         with seeded(self.seed):
@@ -135,7 +147,7 @@ class Reconstruct(Computing):
             for row in pair
         ]
         grid = (np.concatenate(rows) * 255).round().astype("uint8")
-        replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
+        # The numbers first: the fits took minutes.
         errors = (originals - reconstructed).square().mean((1, 2, 3)).sqrt().tolist()
         for index, path in enumerate(self.images):
             line = {
@@ -146,7 +158,8 @@ class Reconstruct(Computing):
                 },
                 "rmse": errors[index],
             }
-            print(json.dumps(line))
+            print(json.dumps(line), flush=True)
+        replace(self.out, lambda file: Image.fromarray(grid).save(file, format="PNG"))
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,7 @@ from .element import (
     is_share,
     keep_unit,
     least_and_greatest,
+    lies_on,
     log_prob,
     placed,
     sample,
@@ -25,7 +26,7 @@ from .element import (
 )
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
-from .programs import NOISE, PIXELS, PLATE, Entropy
+from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked
 
 __all__ = [
     "NOISE",
@@ -44,10 +45,12 @@ __all__ = [
     "flattened",
     "form_of",
     "is_angle",
+    "is_masked",
     "is_share",
     "keep_unit",
     "label",
     "least_and_greatest",
+    "lies_on",
     "log_prob",
     "names_of",
     "placed",

@@ -10,9 +10,10 @@ import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from pyro import poutine
+from pyro.distributions import constraints
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ..errors import DeclarationError
@@ -28,6 +29,7 @@ __all__ = [
     "is_share",
     "keep_unit",
     "least_and_greatest",
+    "lies_on",
     "log_prob",
     "placed",
     "sample",
@@ -165,6 +167,41 @@ def is_share(prior: Distribution) -> bool:
         (True, False)
     """
     return isinstance(base_support(prior), type(constraints.simplex))
+
+
+# Draws of these have fewer dimensions than numbers, and their densities another measure than those
+# over all numbers.
+_THIN = tuple(
+    type(each)
+    for each in (
+        constraints.simplex,
+        constraints.sphere,
+        constraints.corr_cholesky,
+        constraints.corr_matrix,
+        constraints.lower_triangular,
+        constraints.lower_cholesky,
+        constraints.softplus_lower_cholesky,
+        constraints.unit_lower_cholesky,
+        constraints.symmetric,
+        constraints.positive_semidefinite,
+        constraints.positive_definite,
+    )
+)
+
+
+def lies_on(prior: Distribution) -> type[constraints.Constraint] | None:
+    """The kind of set with fewer dimensions than numbers that a prior draws from, if it is such.
+
+    The numbers of shares, of a point of a sphere or of a correlation matrix hold each other.
+
+    Example:
+        >>> lies_on(dist.Dirichlet(torch.ones(3))) is type(constraints.simplex)
+        True
+        >>> lies_on(dist.Normal(torch.zeros(3), 1.0).to_event(1)) is None
+        True
+    """
+    kind = type(base_support(prior))
+    return kind if kind in _THIN else None
 
 
 def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tensor:

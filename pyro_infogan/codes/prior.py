@@ -124,7 +124,8 @@ class CodePrior(nn.Module):
                 draws = prior.sample(torch.Size([2]))
                 # What depends on other codes is not scored by itself.
                 if self.written is None:
-                    log_prob(prior, draws)
+                    # Copies: some transforms remember their own draws, and score no others.
+                    log_prob(prior, draws.clone())
         self._units = nn.ModuleList(nn.Module() for _ in self.sites)
         with _blaming("codes"):
             # One draw of each, for its shape, type and device.
@@ -147,7 +148,10 @@ class CodePrior(nn.Module):
         or draws be heaped on the few numbers that float32 has between others.
         """
         with seeded(0):
-            log_p = self.log_prob(self.draw(_SCORED))
+            values = self.draw(_SCORED)
+            log_p = self.log_prob(values)
+        if self.written is not None:
+            self._check_same(values, log_p)
         for name, (nats, error) in self._entropy.items():
             told = -log_p[name].double()
             slack = 6 * math.hypot(error, told.std().item() / math.sqrt(_SCORED))
@@ -158,6 +162,22 @@ class CodePrior(nn.Module):
                     got=f"an entropy of {nats:.3f} nats, and {told.mean().item():.3f} of its draws",
                     expected="draws that float32 can tell apart",
                     fix="Bring the code to a scale near 1, and concentrations nearer to it.",
+                )
+
+    def _check_same(self, values: Mapping[str, Tensor], log_p: Mapping[str, Tensor]) -> None:
+        """Refuse a program of which the same values have another probability when asked again.
+
+        What it draws beside its codes is drawn anew then, and the number is that of no code.
+        """
+        with seeded(1):
+            again = self.log_prob(values)
+        for name, value in log_p.items():
+            if not torch.allclose(value, again[name], rtol=1e-4, atol=1e-4, equal_nan=True):
+                raise DeclarationError(
+                    f"code {name!r}",
+                    got="a program that draws something that is no code, on which it depends",
+                    expected="a density that follows from the codes alone",
+                    fix="Sample that as a code too, or write the distribution without it.",
                 )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CodePrior":

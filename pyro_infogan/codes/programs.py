@@ -1,6 +1,7 @@
 """Two ways to declare codes, one form: a Pyro program that draws, scores and knows its entropy."""
 
 import copy
+import itertools
 import keyword
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ __all__ = [
     "Dependent",
     "Entropy",
     "Independent",
+    "is_masked",
     "mapped",
     "nothing",
 ]
@@ -44,10 +46,16 @@ RESERVED = (NOISE, PLATE, PIXELS)
 _ENTROPY_DRAWS = 100_000
 # Draws that tell whether a site of a program depends on others, and what its marginal is.
 _PROBED = 2_000
-# Of these, the share up to which ends of an interval are all known: each is met many times.
-_SEEN_ENDS = 0.05
 # By how much what a network makes of equal rows may differ from row to row.
 _ROUNDED = 1e-4
+_STRAIGHT_THROUGH = (
+    dist.RelaxedOneHotCategoricalStraightThrough,
+    dist.RelaxedBernoulliStraightThrough,
+)
+# Values together of the codes before one in an interval, up to which its ends are tried at all of
+# them; and draws of what else is before it, beside each.
+_MOST_CHOICES = 1_000
+_REPEATED = 8
 
 
 class Entropy(NamedTuple):
@@ -174,6 +182,18 @@ def _parts(prior: Distribution) -> Iterator[Distribution]:
             yield from _parts(value)
 
 
+def is_masked(distribution: Distribution) -> bool:
+    """Whether the probability of a distribution, or of a part of it, is left out."""
+    return any(isinstance(part, dist.MaskedDistribution) for part in _parts(distribution))
+
+
+def _has_atoms(part: Distribution) -> bool:
+    """Whether draws of numbers along a line fall on single ones of them, which no density tells."""
+    if isinstance(part, dist.ZeroInflatedDistribution):
+        return not support(part.base_dist).is_discrete
+    return isinstance(part, dist.Delta)
+
+
 def _parameters(prior: Distribution) -> Iterator[tuple[Distribution, str, Tensor]]:
     """The numbers that a distribution was made with, those of its parts included."""
     for part in _parts(prior):
@@ -190,13 +210,28 @@ def _checked_numbers(what: str, prior: Distribution) -> Distribution:
         DeclarationError: for a parameter that is not finite, an angle all but fixed, or a
             distribution whose probability is masked.
     """
-    if any(isinstance(part, dist.MaskedDistribution) for part in _parts(prior)):
+    if is_masked(prior):
         raise DeclarationError(
             what,
             got="a distribution whose probability is masked",
             expected="one that scores its draws",
             fix="Leave out .mask(); λ weighs a code.",
         )
+    for part in _parts(prior):
+        if isinstance(part, _STRAIGHT_THROUGH):
+            raise DeclarationError(
+                what,
+                got=f"{type(part).__name__}, whose draws are not those that it scores",
+                expected="a distribution that scores its draws",
+                fix="Declare the relaxed distribution, or the discrete one.",
+            )
+        if _has_atoms(part):
+            raise DeclarationError(
+                what,
+                got=f"{type(part).__name__}, which gives some numbers a probability of their own",
+                expected="a density, or probabilities",
+                fix="Leave out what is fixed; declare a choice as a code of its own.",
+            )
     for part, name, value in _parameters(prior):
         if not value.isfinite().all():
             raise DeclarationError(
@@ -394,7 +429,7 @@ class Dependent(nn.Module):
             felt = {name: site["fn"] for name, site in self._run(2).items()}
         self.learned = frozenset(name for name in felt if _learns(felt[name]))
         self.moving = frozenset(
-            name for name in felt if _ends_learn(felt[name]) or _ends_vary(together[name]["fn"])
+            name for name in felt if _ends_learn(felt[name]) or not self._knows_ends(name)
         )
         values = {name: site["value"] for name, site in together.items()}
         self.parents = frozenset(name for name in self.names if self._is_parent(name, values))
@@ -417,6 +452,43 @@ class Dependent(nn.Module):
             for other in self.sites
             if other != name
         )
+
+    def _knows_ends(self, name: str) -> bool:
+        """Whether a code lies in the interval of its site, whatever the codes before it are.
+
+        So it is where its ends follow no others but those that can be tried at all of their values.
+        """
+        if not _ends(self.sites[name]):
+            return True
+        choices = {
+            earlier: prior.enumerate_support()
+            for earlier, prior in itertools.takewhile(
+                lambda one: one[0] != name, self.sites.items()
+            )
+            if prior.has_enumerate_support and not isinstance(prior, dist.Independent)
+        }
+        count = math.prod(map(len, choices.values()))
+        if count > _MOST_CHOICES:
+            return False
+        places = itertools.product(*(range(len(values)) for values in choices.values()))
+        index = torch.tensor(list(places)).repeat_interleave(_REPEATED, 0)
+        held = {
+            earlier: values[index[:, column]]
+            for column, (earlier, values) in enumerate(choices.items())
+        }
+        try:
+            ends = _ends(self._run(count * _REPEATED, held)[name]["fn"])
+        except Exception:  # of values that never come together a program may fail as it likes
+            return False
+        low, high = (end.reshape(-1) for end in _ends(self.sites[name]))
+        for end in ends:
+            each = end.expand(count * _REPEATED, *end.shape[1:]) if end.dim() else end.reshape(1)
+            inside = (each.reshape(len(each), -1) >= low) & (each.reshape(len(each), -1) <= high)
+            if not inside.all():
+                return False
+            if len(each) > 1 and (each.unflatten(0, (count, -1)).diff(dim=1) != 0).any():
+                return False
+        return True
 
     def present(self) -> dict[str, Distribution]:
         """Each code by itself, as the parameters are now."""
@@ -588,17 +660,6 @@ def _ends(distribution: Distribution) -> list[Tensor]:
 
 def _ends_learn(distribution: Distribution) -> bool:
     return any(end.requires_grad for end in _ends(distribution))
-
-
-def _ends_vary(conditionals: Distribution) -> bool:
-    """Whether the ends of an interval differ between draws by more than a few known values."""
-    axes = len(conditionals.batch_shape) + len(conditionals.event_shape)
-    return any(
-        len(column.unique()) > _SEEN_ENDS * len(end)
-        for end in _ends(conditionals)
-        if end.dim() == axes and len(end) > 1
-        for column in end.reshape(len(end), -1).unbind(1)
-    )
 
 
 def _tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

@@ -11,8 +11,8 @@ it is right: the expected calibration error and reliability curve of Guo et al. 
 1706.04599), and a p-value by resampling codes from Q's own probabilities (Bröcker and Smith 2007).
 
 Both are averages over images: errors of one image can hide those of another, and the prior itself
-is calibrated, with L_I = 0. Coverage sees a Q that is too narrow or too wide, but not one that lies
-to one side of the truth, which the ranks and their p-value do.
+is calibrated, with L_I = 0. Coverage cannot tell a Q that lies to one side of the truth from one
+that is too narrow, which the ranks do.
 """
 
 import math

@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..codes import PLATE, CodePrior, log_prob, sample, traced
+from ..codes import PLATE, CodePrior, is_masked, log_prob, sample, traced
 from ..errors import DeclarationError
 
 __all__ = ["Guide", "GuideHead", "GuidePosterior", "built", "sample_parts"]
@@ -69,6 +69,14 @@ class GuidePosterior(TorchDistribution):
     def _run(self, program: Callable) -> dict[str, dict[str, Any]]:
         """The codes' sites of one run, in the order of the declaration."""
         sites = traced(program, self.features)
+        for name, site in sites.items():
+            if site["type"] == "sample" and (is_masked(site["fn"]) or site["mask"] is not None):
+                raise DeclarationError(
+                    f"posterior, a guide, code {name!r}",
+                    got="a site whose probability is masked",
+                    expected="one that scores its code",
+                    fix="Leave out .mask() and poutine.mask.",
+                )
         if sorted(sites) != sorted(self.names):
             raise DeclarationError(
                 "posterior, a guide",
@@ -199,6 +207,17 @@ class _Whole:
         if not self._draw:
             draw = self.joint.rsample() if self.joint.has_rsample else self.joint.sample()
             self._draw = self.prior.split(draw, self.names)
+        self.check()
+        return self._draw
+
+    def check(self) -> None:
+        """Refuse parts of which some were drawn and others have values of somebody's own.
+
+        Raises:
+            DeclarationError: for such.
+        """
+        if not self._draw:
+            return
         # Handlers may hand a draw on as another tensor, such as a detached one.
         held = [
             name
@@ -213,7 +232,6 @@ class _Whole:
                 fix="Condition the others too, or write the posterior as a guide, whose codes "
                 "depend on each other one by one.",
             )
-        return self._draw
 
     def log_prob(self, name: str, value: Tensor) -> Tensor:
         """All of the joint's log-probability at the last part, none before it."""
@@ -235,4 +253,5 @@ def sample_parts(
     whole = _Whole(prior, names, joint)
     for name in names:
         whole.values[name] = sample(name, _Part(whole, name))
+    whole.check()
     return whole.values

@@ -16,6 +16,8 @@ from ..codes import (
     Marginal,
     base_support,
     element_of,
+    is_masked,
+    lies_on,
     names_of,
     sample,
     support,
@@ -125,6 +127,14 @@ def _keys(prior: CodePrior, chosen: Mapping[Any, families.Family]) -> tuple[Key,
                 expected="continuous codes: one density has no place for probabilities",
                 fix="Leave it out, or write the posterior as a guide.",
             )
+        held = [name for name in names if not isinstance(key, str) and lies_on(prior.sites[name])]
+        if held or (len(names) == 1 and not isinstance(key, str)):
+            raise DeclarationError(
+                f"joint posterior of {list(names)}",
+                got=f"{held[0]!r}, whose numbers hold each other" if held else "one code",
+                expected="several codes that vary freely",
+                fix="Leave it out." if held else f"Write {names[0]!r}, without the tuple.",
+            )
         taken = [name for name in names if name in group_of or names.count(name) > 1]
         if taken or not names:
             raise DeclarationError(
@@ -223,6 +233,13 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 expected="a Pyro distribution",
                 fix="Return one from the family's module.",
             )
+        if is_masked(posterior):
+            raise DeclarationError(
+                "posterior",
+                got="a distribution whose probability is masked",
+                expected="one that scores codes",
+                fix="Leave out .mask().",
+            )
         if posterior.batch_shape != (2,) or posterior.event_shape != prior.event_shape:
             raise DeclarationError(
                 "posterior",
@@ -231,6 +248,23 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 expected=f"(2,) and {tuple(prior.event_shape)}, as the prior has",
                 fix="Choose another family, or add .to_event() to its distribution.",
             )
+        if lies_on(posterior) != lies_on(prior):
+            raise DeclarationError(
+                "posterior",
+                got=f"support {support(posterior)}",
+                expected=f"that of the prior, {support(prior)}: densities over sets of different "
+                "dimensions bound nothing",
+                fix="Choose a family on the same set.",
+            )
+        try:
+            posterior.sample()
+        except NotImplementedError:
+            raise DeclarationError(
+                "posterior",
+                got=f"{type(posterior).__name__}, which cannot be drawn from",
+                expected="a distribution that draws",
+                fix="Choose another family.",
+            ) from None
         draws = prior.sample((2 * _TRIED,)).unflatten(0, (_TRIED, 2))
         covered = support(posterior)
         fits = covered.is_discrete == support(prior).is_discrete

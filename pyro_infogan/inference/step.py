@@ -432,7 +432,7 @@ class Step:
             score, told = self._told(labels, seen_real, attached)
         loss = discriminator_loss(real_logits, logits)
         cost = loss - bound.mean() - score
-        self._descend("discriminator", (cost, self.players["discriminator"]))
+        self.descend("discriminator", (cost, self.players["discriminator"]))
         return {
             "loss_d": loss.detach(),
             "d_real": real_logits.detach().float().sigmoid().mean(),
@@ -466,7 +466,7 @@ class Step:
             surrogate = self._score_function(codes, log_p, felt)
             routes.append((felt.mean() + surrogate, self.players["prior"]))
             self.optimisers["prior"].zero_grad()
-        self._descend("generator", *routes)
+        self.descend("generator", *routes)
         return told
 
     def update_prior(self, real: Tensor) -> None:
@@ -483,6 +483,23 @@ class Step:
             (-wake * learned.sum(0).mean()).backward(inputs=self.players["prior"])
         self.average(self.players["prior"])
         self.optimisers["prior"].step()
+
+    def descend(self, player: str, *routes: tuple[Tensor, list[nn.Parameter]]) -> None:
+        """Move a player's weights, each along the gradient of the loss that stands before them.
+
+        Args:
+            player: whose optimiser moves: ``"discriminator"`` or ``"generator"``.
+            routes: losses, scalars in nats, and the weights that each is for.
+        """
+        felt = [(loss, weights) for loss, weights in routes if weights]
+        optimiser = self.optimisers.get(player)
+        if optimiser:
+            optimiser.zero_grad()
+        for place, (loss, weights) in enumerate(felt, start=1):
+            loss.backward(inputs=weights, retain_graph=place < len(felt))
+        if optimiser:
+            self.average(self.players[player])
+            optimiser.step()
 
     def _score_function(
         self, codes: Mapping[str, Tensor], log_p: Mapping[str, Tensor], cost: Tensor
@@ -599,15 +616,3 @@ class Step:
     def _float32(self, like: Tensor) -> torch.autocast:
         """Densities need it, and a map's coordinates in bfloat16 are off by pixels."""
         return torch.autocast(like.device.type, enabled=False)
-
-    def _descend(self, player: str, *routes: tuple[Tensor, list[nn.Parameter]]) -> None:
-        """Move a player's weights, each along the gradient of the loss that stands before them."""
-        felt = [(loss, weights) for loss, weights in routes if weights]
-        optimiser = self.optimisers.get(player)
-        if optimiser:
-            optimiser.zero_grad()
-        for place, (loss, weights) in enumerate(felt, start=1):
-            loss.backward(inputs=weights, retain_graph=place < len(felt))
-        if optimiser:
-            self.average(self.players[player])
-            optimiser.step()

@@ -13,6 +13,7 @@ def built_in() -> Mapping[str, Experiment]:
     from .celeba import celeba
     from .chairs import chairs, chairs_small
     from .faces import faces
+    from .images import images, images_64
     from .mnist import mnist, mnist_digit, mnist_paper
     from .svhn import svhn
 
@@ -25,4 +26,6 @@ def built_in() -> Mapping[str, Experiment]:
         "faces": faces,
         "chairs": chairs,
         "chairs-small": chairs_small,
+        "images": images,
+        "images-64": images_64,
     }
