@@ -19,7 +19,8 @@ import torch
 from .codes import label, names_of
 from .errors import DataError, RunError, checked_count
 from .images import sheet
-from .infogan import InfoGAN, evaluating
+from .infogan import InfoGAN
+from .modes import evaluating
 from .randomness import checked_seed, derived, seeded
 from .traversal import traversals, traversed, values_of
 

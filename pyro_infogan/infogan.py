@@ -8,8 +8,7 @@ as a program that explains given images.
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -19,7 +18,6 @@ import torch
 from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import functional_call
 
 from . import runs
 from .codes import (
@@ -50,6 +48,7 @@ from .images import checked_images, scaled
 from .inference import Chosen, Information, Posterior, families, in_words, sample_codes, scores
 from .models import networks as nets
 from .models.experiment import Experiment, load_file
+from .modes import evaluating, frozen
 from .randomness import seeded
 
 __all__ = ["InfoGAN"]
@@ -696,33 +695,6 @@ def _undeclared(path: Path, error: Exception) -> RunError:
         expected="the declaration of an InfoGAN",
         fix="It may come from another program or version.",
     )
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, a module is in evaluation mode; afterwards each of its parts is in the mode it was.
-
-    Example:
-        >>> layer = nn.Dropout()
-        >>> with evaluating(layer):
-        ...     layer.training
-        False
-        >>> layer.training
-        True
-    """
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
-
-
-def frozen(module: nn.Module) -> Callable[..., Any]:
-    """``module`` as a function that no gradient leaves for its parameters."""
-    weights = {name: weight.detach() for name, weight in module.named_parameters()}
-    return lambda *inputs: functional_call(module, weights, inputs)
 
 
 def checked_scale(scale: Any) -> float:

@@ -45,7 +45,8 @@ from .codes import (
 from .errors import DataError, checked_count
 from .images import checked_images, scaled
 from .inference import sample_codes
-from .infogan import BATCH, InfoGAN, checked_scale, evaluating, frozen
+from .infogan import BATCH, InfoGAN, checked_scale
+from .modes import evaluating, frozen
 
 __all__ = ["Refined", "Weighted", "importance", "refine"]
 

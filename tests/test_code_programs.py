@@ -1,5 +1,6 @@
 """Codes declared as Pyro programs: dependent sites, learned parameters, what is refused."""
 
+import copy
 import math
 
 import pyro
@@ -767,6 +768,14 @@ def test_a_prior_may_answer_to_the_discriminator_alone():
     assert all(gradient.abs().max() == 0 for gradient in nothing)
     with pytest.raises(DeclarationError, match="weights of 0 or more"):
         PriorTerms(wake=-1.0)
+
+
+def test_asking_whether_q_stays_inside_moves_nothing():
+    gan = InfoGAN(Learned(), (1, 8, 8), noise=2).train()
+    before = copy.deepcopy(gan.state_dict())
+    Step(gan, Objective(prior=PriorTerms(wake=1.0)))
+    assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+    assert all(part.training for part in gan.modules())
 
 
 @pytest.mark.parametrize("term", ["adversarial", "information", "wake", "entropy"])

@@ -20,7 +20,8 @@ from ..evaluation import (
     likeness,
 )
 from ..inference import Information
-from ..infogan import BATCH, InfoGAN, evaluating
+from ..infogan import BATCH, InfoGAN
+from ..modes import evaluating
 from ..randomness import seeded
 
 __all__ = ["ALIKE", "Agreement", "Discovery", "discover"]

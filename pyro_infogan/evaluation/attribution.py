@@ -20,7 +20,8 @@ from ..datasets import ImageSet
 from ..datasets.images import tensor_of
 from ..errors import DataError, DeclarationError, checked_count
 from ..images import scaled
-from ..infogan import BATCH, InfoGAN, evaluating
+from ..infogan import BATCH, InfoGAN
+from ..modes import evaluating
 from .features import activations
 
 __all__ = ["Responses", "responses"]

@@ -18,7 +18,8 @@ from ..datasets import ImageSet
 from ..datasets.images import tensor_of
 from ..errors import DataError, checked_count
 from ..images import checked_images, scaled
-from ..infogan import BATCH, InfoGAN, evaluating
+from ..infogan import BATCH, InfoGAN
+from ..modes import evaluating
 from ..randomness import derived, seeded
 from .clustering import Clustering, cluster
 

@@ -1,5 +1,6 @@
 """Posteriors of several codes together: one family for all of them, or a guide of the user's."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class GuidePosterior(TorchDistribution):
     def __init__(self, prior: CodePrior, program: nn.Module, features: Tensor) -> None:
         self.prior, self.program, self.features = prior, program, features
         self.names = tuple(prior.sites)
-        width = sum(site.event_shape.numel() for site in prior.sites.values())
+        width = sum(math.prod(site.event_shape) for site in prior.sites.values())
         super().__init__(features.shape[:-1], torch.Size([width]), validate_args=False)
 
     @property
@@ -69,14 +70,6 @@ class GuidePosterior(TorchDistribution):
     def _run(self, program: Callable) -> dict[str, dict[str, Any]]:
         """The codes' sites of one run, in the order of the declaration."""
         sites = traced(program, self.features)
-        for name, site in sites.items():
-            if site["type"] == "sample" and (is_masked(site["fn"]) or site["mask"] is not None):
-                raise DeclarationError(
-                    f"posterior, a guide, code {name!r}",
-                    got="a site whose probability is masked",
-                    expected="one that scores its code",
-                    fix="Leave out .mask() and poutine.mask.",
-                )
         if sorted(sites) != sorted(self.names):
             raise DeclarationError(
                 "posterior, a guide",
@@ -85,6 +78,25 @@ class GuidePosterior(TorchDistribution):
                 fix="Sample every code once, and keep parameters as nn.Parameter.",
             )
         return {name: sites[name] for name in self.names}
+
+    def check_scored(self) -> None:
+        """Refuse a guide that leaves out the probability of a site by itself.
+
+        Whoever masks a program that it is part of may.
+
+        Raises:
+            DeclarationError: for one.
+        """
+        with pyro.plate(PLATE, len(self.features)):
+            sites = self._run(self.program)
+        for name, site in sites.items():
+            if is_masked(site["fn"]) or site["mask"] is not None:
+                raise DeclarationError(
+                    f"posterior, a guide, code {name!r}",
+                    got="a site whose probability is masked",
+                    expected="one that scores its code",
+                    fix="Leave out .mask() and poutine.mask.",
+                )
 
     def _repeated(self, sample_shape: Sequence[int]) -> "GuidePosterior":
         """As many independent copies of every image, in one flat batch."""

@@ -233,6 +233,8 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
                 expected="a Pyro distribution",
                 fix="Return one from the family's module.",
             )
+        if isinstance(posterior, GuidePosterior):
+            posterior.check_scored()
         if is_masked(posterior):
             raise DeclarationError(
                 "posterior",

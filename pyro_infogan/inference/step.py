@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from ..codes import CodePrior, Key, label, names_of
 from ..errors import DeclarationError, check_names
+from ..modes import evaluating
 from ..randomness import seeded
 from .adversarial import discriminator_loss, generator_loss
 from .bound import scores
@@ -369,7 +370,13 @@ class Step:
         """Refuse a Q that may draw what the prior cannot give, whose log p(c) says nothing."""
         gan = self.gan
         with seeded(0), pyro.validation_enabled(False):
-            with torch.no_grad():
+            # Batch norm is not to take these images for those of training.
+            with (
+                torch.no_grad(),
+                evaluating(gan.generator),
+                evaluating(gan.trunk),
+                evaluating(gan.posterior),
+            ):
                 images = gan.decode(*gan.draw(_TRIED))
                 codes = sample_codes(gan.prior, gan.posterior(gan.trunk(images)))
             log_p = gan.prior.log_prob(codes)
