@@ -208,7 +208,8 @@ def _checked_numbers(what: str, prior: Distribution) -> Distribution:
 
     Raises:
         DeclarationError: for a parameter that is not finite, an angle all but fixed, or a
-            distribution whose probability is masked.
+            distribution that is masked, has atoms beside its density, or draws what it does not
+            score.
     """
     if is_masked(prior):
         raise DeclarationError(
@@ -477,16 +478,16 @@ class Dependent(nn.Module):
             for column, (earlier, values) in enumerate(choices.items())
         }
         try:
-            ends = _ends(self._run(count * _REPEATED, held)[name]["fn"])
+            ends = _ends(self._run(len(index), held)[name]["fn"])
         except Exception:  # of values that never come together a program may fail as it likes
             return False
         low, high = (end.reshape(-1) for end in _ends(self.sites[name]))
         for end in ends:
-            each = end.expand(count * _REPEATED, *end.shape[1:]) if end.dim() else end.reshape(1)
-            inside = (each.reshape(len(each), -1) >= low) & (each.reshape(len(each), -1) <= high)
-            if not inside.all():
+            # One row for each choice and repetition, or one for all.
+            rows = end.reshape(len(index) if end.dim() and len(end) == len(index) else 1, -1)
+            if ((rows < low) | (rows > high)).any():
                 return False
-            if len(each) > 1 and (each.unflatten(0, (count, -1)).diff(dim=1) != 0).any():
+            if len(rows) > 1 and (rows.unflatten(0, (count, -1)).diff(dim=1) != 0).any():
                 return False
         return True
 
