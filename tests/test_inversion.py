@@ -25,6 +25,7 @@ from pyro_infogan.inversion import importance, refine
 from pyro_infogan.models.networks import Pair
 from tests.conftest import small_codes
 from tests.test_cli import EXPERIMENT
+from tests.test_code_programs import spread_matrix, spread_normal, spread_switch
 
 SHAPE = (1, 8, 8)
 PROBS = torch.tensor([0.5, 0.3, 0.2])
@@ -365,22 +366,6 @@ def test_draws_outside_the_prior_weigh_nothing(prior, images):
         gan.posterior.heads[0].linear.bias[0] = 50.0
     with pytest.raises(DataError, match="none inside the prior's support for images"):
         importance(gan, images, 0.3, draws=10)
-
-
-def spread_normal():
-    spread = pyro.sample("spread", dist.Uniform(0.1, 1.0))
-    pyro.sample("style", dist.Normal(0.0, spread))
-
-
-def spread_switch():
-    spread = pyro.sample("spread", dist.Beta(2.0, 2.0))
-    pyro.sample("style", dist.Bernoulli(spread))
-
-
-def spread_matrix():
-    spread = pyro.sample("spread", dist.LogNormal(0.0, 1.0))
-    variance = spread[..., None, None] * torch.eye(2)
-    pyro.sample("style", dist.MultivariateNormal(torch.zeros(2), variance))
 
 
 @pytest.mark.parametrize("program", [spread_normal, spread_switch, spread_matrix])
