@@ -316,7 +316,7 @@ def test_divergence_without_a_checkpoint_says_so(images, monkeypatch):
 
 def test_other_images_are_another_run(images, tmp_path):
     fit(build(), images, out=tmp_path)
-    with pytest.raises(RunError, match="settings"):
+    with pytest.raises(RunError, match="a run of other images"):
         fit(build(), 255 - images, out=tmp_path, steps=9, resume=True)
 
 

@@ -109,7 +109,7 @@ def rendered(
     """
     train = bool(train)
     n = counted(f"n of rendered {name}", n, train)
-    seed = checked_seed(seed)
+    seed = checked_seed(seed, f"seed of rendered {name}")
     if checked_count(f"size of rendered {name}", size, least=16) % 4:
         raise DataError(
             f"size of rendered {name}",

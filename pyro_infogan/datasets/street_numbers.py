@@ -49,7 +49,7 @@ def street_numbers(n: int | None = None, *, train: bool = True, seed: int = 0) -
         (torch.Size([3, 3, 32, 32]), True)
     """
     n = counted("n of street numbers", n, train)
-    seed = checked_seed(seed)
+    seed = checked_seed(seed, "seed of street numbers")
     digits = mnist(train)
     images = torch.empty(n, 3, _SIZE, _SIZE, dtype=torch.uint8)
     drawn = []
