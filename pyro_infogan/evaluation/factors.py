@@ -143,7 +143,8 @@ def best_reading(factor: Factor, read: Mapping[str, Factor]) -> str:
         >>> import torch
         >>> up = torch.linspace(-1.0, 1.0, 1_000)
         >>> rough = up + 2 * torch.arange(1_000).remainder(7)
-        >>> best_reading(Factor(up), {"rough": Factor(rough), "tenths": Factor((up * 5).long() + 5)})
+        >>> tenths = (up * 5).long() + 5
+        >>> best_reading(Factor(up), {"rough": Factor(rough), "tenths": Factor(tenths)})
         'tenths'
     """
     best: dict[bool, str] = {}
