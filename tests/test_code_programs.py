@@ -249,23 +249,13 @@ def test_entropy_is_that_of_the_chain_rule():
     assert entropy["digit"].nats == pytest.approx(-(PROBS * PROBS.log()).sum().item(), rel=1e-5)
 
 
-def test_an_entropy_that_varies_has_its_standard_error():
-    scales = torch.tensor([0.1, 1.0, 10.0])
-
-    def program():
-        digit = pyro.sample("digit", dist.Categorical(PROBS))
-        pyro.sample("slant", dist.Normal(0.0, scales[digit]))
-
-    found = CodePrior(program).entropy()["slant"]
-    each = 0.5 * (2 * math.pi * math.e * scales**2).log()
-    truth = (PROBS * each).sum().item()
-    spread = ((PROBS * each**2).sum() - truth**2).sqrt().item()
-    assert found.error == pytest.approx(spread / math.sqrt(100_000), rel=0.02)
-    assert abs(found.nats - truth) <= 4 * found.error
-
-
-def test_an_entropy_that_hardly_varies_is_a_mean_all_the_same():
-    scales = torch.tensor([1.0, 1.0025, 1.005])
+# Scales, and what float32 rounds off each of the entropies beside their spread.
+@pytest.mark.parametrize(
+    ("scales", "rounded"), [([0.1, 1.0, 10.0], 0.0), ([1.0, 1.0025, 1.005], 2e-7)]
+)
+def test_an_entropy_that_varies_has_its_standard_error(scales, rounded):
+    """However little it varies."""
+    scales = torch.tensor(scales)
 
     def program():
         digit = pyro.sample("digit", dist.Categorical(PROBS))
@@ -276,8 +266,7 @@ def test_an_entropy_that_hardly_varies_is_a_mean_all_the_same():
     truth = (PROBS * each).sum().item()
     spread = (PROBS * (each - truth) ** 2).sum().sqrt().item()
     assert found.error == pytest.approx(spread / math.sqrt(100_000), rel=0.02)
-    # Besides, float32 rounds each of them.
-    assert abs(found.nats - truth) <= 4 * found.error + 2e-7
+    assert abs(found.nats - truth) <= 4 * found.error + rounded
 
 
 def test_a_dependent_code_is_encoded_by_its_marginal():

@@ -159,12 +159,13 @@ def test_the_best_of_a_number_and_of_kinds_is_the_one_that_tells_more():
     kinds = (0.7 * truth + math.sqrt(1 - 0.7**2) * one).argsort().argsort() // 500
     number = 0.26 * truth + math.sqrt(1 - 0.26**2) * other
     read = {"number": Factor(number), "kinds": Factor(kinds)}
-    values = {name: agreement(Factor(truth), each)[1] for name, each in read.items()}
-    assert values["number"] > values["kinds"]
-    assert best_reading(Factor(truth), read) == "kinds"
+    each = {name: agreement(Factor(truth), one) for name, one in read.items()}
+    assert each["number"][1] > each["kinds"][1]
+    assert best_reading(Factor(truth), read, each) == "kinds"
     # And a number the one of its own tenths.
     read["whole"] = Factor(truth + 0.1 * other)
-    assert best_reading(Factor(truth), read) == "whole"
+    each["whole"] = agreement(Factor(truth), read["whole"])
+    assert best_reading(Factor(truth), read, each) == "whole"
 
 
 def test_a_factor_that_hardly_varies_is_moved_over_its_range_and_a_constant_by_nothing():

@@ -130,17 +130,18 @@ def discover(
     if len(chosen):
         some = {title: Factor(one.values[chosen], one.period) for title, one in readings.items()}
         truths["label"] = Factor(images.labels[chosen]), some
+    known = {
+        name: {title: agreement(factor, one) for title, one in read.items()}
+        for name, (factor, read) in truths.items()
+    }
     return Discovery(
         images=images,
         inferred=found,
         information=information,
         numbers=numbers,
         shared=shared,
-        known={
-            name: {title: agreement(factor, one) for title, one in read.items()}
-            for name, (factor, read) in truths.items()
-        },
-        best={name: best_reading(factor, read) for name, (factor, read) in truths.items()},
+        known=known,
+        best={name: best_reading(*truth, known[name]) for name, truth in truths.items()},
         images_of={name: len(factor.values) for name, (factor, _) in truths.items()},
         clustering=clustered(found, images),
         draws=draws,

@@ -35,7 +35,7 @@ from ..pages import (
     traversal,
     uri,
 )
-from ..traversal import traversals
+from ..traversal import varies
 from .findings import ALIKE, Agreement, Discovery
 
 __all__ = ["page"]
@@ -226,7 +226,7 @@ def _reading(gan: InfoGAN, found: Discovery, title: str, one: Inferred, seed: in
 
 def _traversal(gan: InfoGAN, title: str, one: Inferred, seed: int, chart: str) -> str:
     """Generated images and a chart, side by side where there is room."""
-    if not any(place[:2] == (one.code, one.element) for place in traversals(gan)):
+    if not varies(gan, one.code):
         return f'<div class="pair">{chart}</div>'
     drawn = traversal(gan, title, one.code, one.element, _ROWS, seed)
     return f'<div class="pair">{drawn}{chart}</div>'

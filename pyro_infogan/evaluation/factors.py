@@ -128,27 +128,31 @@ def likeness(one: Factor, other: Factor) -> tuple[str, float]:
     return "Spearman", _spearman(one, other)
 
 
-def best_reading(factor: Factor, read: Mapping[str, Factor]) -> str:
+def best_reading(
+    factor: Factor, read: Mapping[str, Factor], agreements: Mapping[str, tuple[str, float]]
+) -> str:
     """Which of several readings has the most of a factor.
 
-    The one with the greatest :func:`agreement`; but correlations and shares of an entropy are not
+    The one with the greatest agreement; but correlations and shares of an entropy are not
     to be compared: of the best number and the best that takes kinds it is the one with more mutual
     information with the factor, less what chance gives, with all numbers in ten equally full bins.
 
     Args:
         factor: the truth, (n,).
         read: readings of the same images, by any names.
+        agreements: what :func:`agreement` gives of each.
 
     Example:
         >>> import torch
         >>> up = torch.linspace(-1.0, 1.0, 1_000)
         >>> rough = up + 2 * torch.arange(1_000).remainder(7)
-        >>> tenths = (up * 5).long() + 5
-        >>> best_reading(Factor(up), {"rough": Factor(rough), "tenths": Factor(tenths)})
+        >>> read = {"rough": Factor(rough), "tenths": Factor((up * 5).long() + 5)}
+        >>> each = {name: agreement(Factor(up), one) for name, one in read.items()}
+        >>> best_reading(Factor(up), read, each)
         'tenths'
     """
     best: dict[bool, str] = {}
-    for name in sorted(read, key=lambda name: -agreement(factor, read[name])[1]):
+    for name in sorted(read, key=lambda name: -agreements[name][1]):
         best.setdefault(read[name].is_kind, name)
     return max(best.values(), key=lambda name: _nats(factor, read[name]))
 
@@ -240,8 +244,9 @@ def followed(read: Mapping[str, Inferred], factors: Mapping[str, Factor]) -> dic
         if len(factor.values) < 2:
             raise DataError("images", got=1, expected="2 or more", fix="Bring more.")
         readings = {label: one.factor for label, one in read.items()}
-        best = best_reading(factor, readings)
-        measure, value = agreement(factor, readings[best])
-        every = {label: agreement(factor, one)[1] for label, one in readings.items()}
+        each = {label: agreement(factor, one) for label, one in readings.items()}
+        best = best_reading(factor, readings, each)
+        measure, value = each[best]
+        every = {label: number for label, (_, number) in each.items()}
         found[name] = Following(read[best].code, read[best].element, measure, value, every)
     return found
