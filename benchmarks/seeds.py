@@ -1,6 +1,7 @@
 """Train an experiment from several seeds, evaluate each run, and print every value.
 
     python benchmarks/seeds.py mnist --seeds 5
+    python benchmarks/seeds.py mnist --seeds 5 --first 5
     python benchmarks/seeds.py faces --variation elevation --seeds 5 --steps 1500
 
 Each run is a process of its own with its share of the cores. Runs that are already there go on, or
@@ -28,7 +29,9 @@ class Seeds:
     experiment: Positional[str]
     """built-in name or experiment file"""
     seeds: int = 5
-    """how many, from 0 up"""
+    """how many, one after another"""
+    first: int = 0
+    """the first of them"""
     workers: int = 2
     """runs at a time, each with its share of the cores"""
     steps: int | None = None
@@ -122,10 +125,10 @@ def main() -> None:
     """Run all seeds and print a row for each measure: every value, and three of them."""
     settings = tyro.cli(Seeds)
     with ThreadPoolExecutor(settings.workers) as pool:
-        reports = list(pool.map(lambda seed: run(settings, seed), range(settings.seeds)))
+        seeds = range(settings.first, settings.first + settings.seeds)
+        reports = list(pool.map(lambda seed: run(settings, seed), seeds))
     rows = [summary(report) for report in reports]
-    last = settings.seeds - 1
-    print(f"| {settings.experiment} | seeds 0 to {last} | greatest | median | least |")
+    print(f"| {settings.experiment} | seeds {seeds[0]} to {seeds[-1]} | greatest | median | least |")
     print("|---|---|---|---|---|")
     # What a factor is measured by may differ from run to run.
     for key in dict.fromkeys(key for row in rows for key in row):
