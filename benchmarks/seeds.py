@@ -128,7 +128,8 @@ def main() -> None:
         seeds = range(settings.first, settings.first + settings.seeds)
         reports = list(pool.map(lambda seed: run(settings, seed), seeds))
     rows = [summary(report) for report in reports]
-    print(f"| {settings.experiment} | seeds {seeds[0]} to {seeds[-1]} | greatest | median | least |")
+    measured = f"seeds {seeds[0]} to {seeds[-1]}"
+    print(f"| {settings.experiment} | {measured} | greatest | median | least |")
     print("|---|---|---|---|---|")
     # What a factor is measured by may differ from run to run.
     for key in dict.fromkeys(key for row in rows for key in row):
