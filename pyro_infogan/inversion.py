@@ -38,6 +38,7 @@ from .codes import (
     element_of,
     form_of,
     is_angle,
+    reach,
     sample,
     support,
     unit,
@@ -517,7 +518,7 @@ class _Line:
 
     def _to_support(self, prior: Distribution) -> Any:
         """From the line to where the site may lie, given what it depends on."""
-        return biject_to(_reach(prior)) if self._fixed is None else self._fixed
+        return biject_to(reach(prior)) if self._fixed is None else self._fixed
 
     def normal(self, name: str) -> Distribution:
         """The normal on the line, as it is in Pyro's store."""
@@ -541,23 +542,13 @@ class _Line:
         return dist.Delta(value, event_dim=len(prior.event_shape))
 
 
-def _reach(prior: Distribution) -> constraints.Constraint:
-    """The support of one element of a prior, as what a bijection is known for."""
-    base = base_support(prior)
-    if isinstance(base, constraints.interval):
-        low, high = bounds(base)
-        # Some call a half-line an interval whose end is infinite.
-        return constraints.greater_than(low) if high.isinf().all() else base
-    return base
-
-
 def _inside(prior: Distribution, start: Tensor) -> Tensor:
     """Starts in the support of a prior, (candidates, n, event shape), and not at its very end.
 
     Q may say what the prior does not allow. Only the elements of a code that lie outside move,
     except where they bound each other, as shares do.
     """
-    base: Any = _reach(prior)
+    base: Any = reach(prior)
     if isinstance(base, constraints.interval):
         low, high = bounds(base)
         margin = _MARGIN * (high - low)

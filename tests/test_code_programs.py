@@ -677,8 +677,38 @@ def test_a_family_inside_an_interval_wants_one_that_stays(family):
 
     assert build({"known": family}).prior.moving == {"wide", "far"}
     for key in ("wide", "far", ("wide", "known")):
-        with pytest.raises(DeclarationError, match="the interval's ends"):
+        with pytest.raises(DeclarationError, match="the code's ends"):
             build({key: family})
+
+
+class Began(nn.Module):
+    """Half-lines whose end learns, or follows a number; and one that always begins at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.start = nn.Parameter(torch.zeros(()))
+
+    def forward(self):
+        pyro.sample("learned", dist.Pareto(self.start.exp(), torch.tensor(3.0)))
+        shape = pyro.sample("shape", dist.Gamma(torch.tensor(5.0), torch.tensor(1.0)))
+        pyro.sample("after", dist.Pareto(1.0 + shape, torch.tensor(3.0)))
+        pyro.sample("fixed", dist.Gamma(1.0 + shape, torch.tensor(1.0)))
+        digit = pyro.sample("digit", dist.Categorical(torch.ones(3)))
+        pyro.sample("known", dist.Pareto(1.0 + digit, torch.tensor(3.0)))
+
+
+@pytest.mark.parametrize("family", [families.TransformedNormal, families.TruncatedNormal])
+def test_a_family_on_a_half_line_wants_one_that_stays(family):
+    gan = InfoGAN(Began(), (1, 8, 8), noise=2, posterior={"fixed": family, "known": family})
+    assert gan.prior.moving == {"learned", "after"}
+    assert gan.posterior.families["learned"] is gan.posterior.families["after"] is families.Normal
+    # Those of the widest.
+    assert gan.prior.sites["known"].support.lower_bound == 1.0
+    info = gan.eval().information(200)
+    assert all(math.isfinite(found.bound) for found in info.values())
+    for name in ("learned", "after"):
+        with pytest.raises(DeclarationError, match="the code's ends"):
+            InfoGAN(Began(), (1, 8, 8), noise=2, posterior={name: family})
 
 
 def test_the_entropy_of_a_learned_prior_is_in_the_metrics():

@@ -11,16 +11,43 @@ import scipy.stats
 import torch
 from pyro import poutine
 from torch import nn
+from torch.distributions import AffineTransform, constraints
 
 from pyro_infogan import InfoGAN, families
-from pyro_infogan.codes import log_prob, unit
+from pyro_infogan.codes import least_and_greatest, log_prob, unit
 from pyro_infogan.errors import DeclarationError
 from pyro_infogan.inference import parameters
 from pyro_infogan.inference.families.bounded import TruncatedNormalDistribution
+from pyro_infogan.inference.families.discrete import DiscretizedLogisticDistribution
 
 UNIFORM = dist.Uniform(-1.0, 1.0)
 # Families that stay inside an interval.
 INSIDE = [families.TruncatedNormal, families.Beta, families.LogitNormal, families.Spline]
+# Those that stay inside any other support that they cover.
+KEPT = [families.Dirichlet, families.ProjectedNormal, families.TransformedNormal]
+
+
+class Below(dist.TransformedDistribution):
+    """Numbers below 2."""
+
+    support = constraints.less_than(2.0)
+
+
+HALF_LINES = [
+    dist.Exponential(2.0),
+    dist.Gamma(torch.tensor([2.0, 5.0]), 1.0).to_event(1),
+    dist.Pareto(3.0, 4.0),
+    dist.LogNormal(0.0, 1.0),
+    # Called an interval, whose end is infinite.
+    dist.GeneralizedPareto(*torch.tensor([1.0, 1.0, 0.1])),
+    Below(dist.Exponential(1.0), [AffineTransform(2.0, -1.0)]),
+]
+COUNTS = [
+    dist.Poisson(3.0),
+    dist.Poisson(torch.tensor([2.0, 30.0])).to_event(1),
+    dist.Geometric(0.3),
+    dist.NegativeBinomial(3.0, torch.tensor(0.4)),
+]
 PAIRS = [
     (dist.Categorical(torch.ones(5)), families.Categorical),
     (dist.Categorical(torch.ones(5)).expand([3]).to_event(1), families.Categorical),
@@ -56,8 +83,17 @@ PAIRS = [
             dist.Beta(2.0, 1.0),
         )
     ),
+    *((prior, families.Normal) for prior in HALF_LINES),
+    *((prior, families.TruncatedNormal) for prior in HALF_LINES),
+    *((prior, families.TransformedNormal) for prior in HALF_LINES),
+    *((prior, families.DiscretizedLogistic) for prior in COUNTS),
+    (dist.Binomial(4, torch.tensor(0.5)), families.DiscretizedLogistic),
     (dist.Dirichlet(torch.ones(3)), families.Dirichlet),
     (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.Dirichlet),
+    (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.TransformedNormal),
+    (dist.LKJCholesky(2), families.TransformedNormal),
+    (dist.ProjectedNormal(torch.zeros(3)), families.ProjectedNormal),
+    (dist.ProjectedNormal(torch.ones(3, 2)).to_event(1), families.ProjectedNormal),
     (UNIFORM, families.Zuko),
     (dist.Normal(torch.zeros(2, 2), 3.0).to_event(2), families.Zuko),
     (dist.VonMises(0.0, 1.0), families.VonMises),
@@ -91,7 +127,7 @@ class TestContract:
 
     def test_samples_stay_in_the_support_that_the_family_keeps(self, prior, family):
         draws = family(prior, 16)(torch.randn(50, 16)).sample()
-        if prior.support.is_discrete or family in (*INSIDE, families.Dirichlet):
+        if prior.support.is_discrete or family in (*INSIDE, *KEPT):
             assert prior.support.check(draws).all()
         assert draws.isfinite().all()
 
@@ -142,17 +178,38 @@ DEFAULTS = (
     families.Normal,
     families.Dirichlet,
     families.VonMises,
+    families.ProjectedNormal,
 )
+COMPONENTS = dist.Categorical(torch.ones(2))
 
 
 @pytest.mark.parametrize(
-    ("prior", "family"), [pair for pair in PAIRS if pair[1] in DEFAULTS], ids=lambda x: str(x)[:60]
+    ("prior", "family"),
+    [
+        *(pair for pair in PAIRS if pair[1] in DEFAULTS and pair[0] not in HALF_LINES),
+        *((prior, families.TruncatedNormal) for prior in HALF_LINES),
+        *((prior, families.DiscretizedLogistic) for prior in COUNTS),
+        (dist.LKJCholesky(2), families.TransformedNormal),
+        (dist.LKJ(2), families.TransformedNormal),
+        (
+            dist.MixtureSameFamily(COMPONENTS, dist.Poisson(torch.tensor([1.0, 9.0]))),
+            families.DiscretizedLogistic,
+        ),
+    ],
+    ids=lambda x: str(x)[:60],
 )
 def test_the_default_follows_the_support(prior, family):
+    """A declaration is all that a code needs."""
     assert families.default(prior) is family
+    gan = InfoGAN({"code": prior}, (1, 8, 8), noise=2)
+    assert math.isfinite(gan.information(20)["code"].bound)
 
 
-CONTINUOUS = [pair for pair in PAIRS if not pair[0].event_shape and not pair[0].support.is_discrete]
+CONTINUOUS = [
+    pair
+    for pair in PAIRS
+    if not pair[0].event_shape and not pair[0].support.is_discrete and pair[0] not in HALF_LINES
+]
 
 
 @pytest.mark.parametrize(("prior", "family"), CONTINUOUS, ids=lambda x: str(x)[:60])
@@ -254,6 +311,157 @@ def test_bounded_families_have_no_density_outside(family):
         assert (posterior.log_prob(outside) == -math.inf).all()
 
 
+def on_a_half_line():
+    """Families that stay on one, with the end, and the way from it."""
+    for prior in HALF_LINES:
+        if not prior.event_shape:
+            low, high = least_and_greatest(prior)
+            end, way = (low, 1.0) if low.isfinite() else (high, -1.0)
+            for family in (families.TruncatedNormal, families.TransformedNormal):
+                yield pytest.param(prior, family, end, way, id=f"{family.__name__}-{prior}")
+
+
+@pytest.mark.parametrize(("prior", "family", "end", "way"), list(on_a_half_line()))
+class TestHalfLines:
+    def test_densities_integrate_to_one(self, prior, family, end, way):
+        head = family(prior, 4)
+        # Evenly in the logarithm of the distance from the end, where log-normals are wide.
+        logs = torch.linspace(-60.0, 30.0, 400_001, dtype=torch.float64)
+        distance = logs.exp()
+        values = (end + way * distance).float()
+        # Distances that are lost in rounding are counted at the end itself.
+        # Some half-lines do not count their end.
+        with pyro.validation_enabled(False):
+            posterior = head(torch.randn(1, 4))
+            density = posterior.expand((len(values),)).log_prob(values).double().exp()
+        assert torch.trapezoid(density * distance, logs).item() == pytest.approx(1.0, abs=5e-3)
+
+    def test_draws_follow_their_density(self, prior, family, end, way):
+        """By quantiles: each holds as many draws as its density says, as far as chance allows."""
+        torch.manual_seed(0)
+        with pyro.validation_enabled(False):
+            posterior = family(prior, 4)(torch.randn(1, 4))
+        draws = (way * (posterior.sample((20_000,)).squeeze(-1) - end)).double()
+        assert (draws >= 0).all()
+        logs = torch.linspace(-60.0, 30.0, 400_001, dtype=torch.float64)
+        distance = logs.exp()
+        values = (end + way * distance).float()
+        with pyro.validation_enabled(False):
+            density = posterior.expand((len(values),)).log_prob(values).double().exp() * distance
+        below = torch.cumulative_trapezoid(density, logs)
+        for share in (0.1, 0.5, 0.9):
+            place = distance[1:][(below - share).abs().argmin()]
+            error = math.sqrt(share * (1 - share) / len(draws))
+            assert abs((draws <= place).double().mean().item() - share) <= 4 * error + 2e-3
+
+    def test_it_is_finite_at_the_end_and_has_no_density_beyond(self, prior, family, end, way):
+        head = family(prior, 4)
+        for size in (1.0, 100.0, 1e4):
+            head.zero_grad()
+            with pyro.validation_enabled(False):
+                posterior = head(size * torch.randn(300, 4))
+                score = posterior.log_prob(end.expand(300))
+                beyond = posterior.log_prob((end - way).expand(300))
+            assert (beyond == -math.inf).all()
+            assert score.isfinite().all()
+            score.sum().backward()
+            assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(0.5, 1.0), (-4.0, 0.5), (30.0, 2.0)])
+def test_a_normal_with_one_end_agrees_with_scipy(loc, scale):
+    for low, high in ((0.0, math.inf), (-math.inf, 0.0)):
+        cut = TruncatedNormalDistribution(torch.tensor(loc), torch.tensor(scale), low, high)
+        truth = scipy.stats.truncnorm((low - loc) / scale, (high - loc) / scale, loc, scale)
+        values = torch.linspace(0.0, 3.0, 7) * (1 if high else -1)
+        torch.testing.assert_close(
+            cut.log_prob(values).double(),
+            torch.as_tensor(truth.logpdf(values.double())),
+            atol=1e-3,
+            rtol=1e-4,
+        )
+        draws = cut.sample((20_000,))
+        error = truth.std() / len(draws) ** 0.5
+        assert abs(draws.mean().item() - truth.mean()) <= 4 * error + 1e-6
+
+
+def test_a_log_normal_is_what_a_half_line_gives():
+    """As scipy knows it, whatever the place and scale of the prior."""
+    head = families.TransformedNormal(dist.LogNormal(1.0, 2.0), 4, floor=QUARTER)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([0.3, -50.0]))
+    # Found by draws of the prior.
+    loc, scale = head.centre.item(), head.scale.item()
+    assert loc == pytest.approx(1.0, abs=4 * 2.0 / 100)
+    assert scale == pytest.approx(2.0, abs=4 * 2.0 / 141)
+    values = torch.tensor([1e-3, 0.5, 3.0, 1e3])
+    truth = scipy.stats.lognorm.logpdf(
+        values.double(), QUARTER * scale, scale=math.exp(loc + 0.3 * scale)
+    )
+    found = head(torch.zeros(1, 4)).log_prob(values).double()
+    torch.testing.assert_close(found, torch.as_tensor(truth), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ends", [(0, math.inf), (-math.inf, math.inf), (0, 6), (-math.inf, 2)])
+def test_a_rounded_logistic_agrees_with_scipy(ends):
+    """Differences of its distribution function, the tails at the ends; and so do its draws."""
+    low, high = ends
+    loc, scale = 1.7, 0.6
+    rounded = DiscretizedLogisticDistribution(torch.tensor(loc), torch.tensor(scale), low, high)
+    numbers = torch.arange(max(low, -20.0), min(high, 30.0) + 1)
+    below, above = (
+        scipy.stats.logistic.cdf(numbers.double() + half, loc, scale) for half in (-0.5, 0.5)
+    )
+    below[numbers == low], above[numbers == high] = 0.0, 1.0
+    truth = torch.as_tensor(above - below)
+    chances = rounded.log_prob(numbers).double().exp()
+    torch.testing.assert_close(chances, truth, atol=1e-7, rtol=1e-4)
+    assert chances.sum().item() == pytest.approx(1.0, abs=1e-5)
+    draws = rounded.sample((20_000,))
+    assert rounded.support.check(draws).all()
+    for number, chance in zip(numbers, truth, strict=True):
+        error = math.sqrt(chance * (1 - chance) / len(draws))
+        assert abs((draws == number).double().mean() - chance) <= 4.5 * error + 1e-4
+
+
+def test_a_rounded_logistic_keeps_its_digits():
+    """Far out and as narrow as it gets; and says nothing of what is no count."""
+    narrow = DiscretizedLogisticDistribution(torch.tensor(5.0), torch.tensor(0.1), 0, math.inf)
+    score = narrow.log_prob(torch.tensor([5.0, 4.0, 205.0]))
+    assert score[0].exp().item() == pytest.approx(math.tanh(2.5), abs=1e-5)
+    assert score[1].item() == pytest.approx(-5.0, abs=0.01)
+    assert score[2].item() == pytest.approx(-1995.0, abs=0.01)
+    wide = DiscretizedLogisticDistribution(torch.tensor(5.0), torch.tensor(1e6), 0, math.inf)
+    assert wide.log_prob(torch.tensor(5.0)).isfinite()
+    with pyro.validation_enabled(False):
+        assert (narrow.log_prob(torch.tensor([-1.0, 2.5])) == -math.inf).all()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_directions_are_no_finer_than_the_floor(dimensions):
+    """About a floor of radians, along each way on the sphere."""
+    prior = dist.ProjectedNormal(torch.zeros(dimensions))
+    head = families.ProjectedNormal(prior, 4, floor=0.05)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([1e6, 0.0, 0.0][:dimensions]))
+    draws = head(torch.randn(1, 4)).sample((20_000,)).squeeze(1)
+    angles = torch.atan2(draws[:, 1], draws[:, 0])
+    assert angles.std().item() == pytest.approx(0.05, rel=0.03)
+
+
+def test_a_direction_of_which_nothing_is_known_can_be_learned():
+    head = families.ProjectedNormal(dist.ProjectedNormal(torch.zeros(3)), 4)
+    nn.init.zeros_(head.linear.weight)
+    nn.init.zeros_(head.linear.bias)
+    features = torch.randn(6, 4, requires_grad=True)
+    values = dist.ProjectedNormal(torch.zeros(3)).sample((6,))
+    head(features).log_prob(values).sum().backward()
+    for value in (features, *head.parameters()):
+        assert value.grad.isfinite().all()
+
+
 def test_an_angle_in_an_interval_is_told_inside_it():
     """Of any turn, as the generator has seen it; a shorter arc by the half turns around it."""
     torch.manual_seed(0)
@@ -279,6 +487,16 @@ def test_an_angle_in_an_interval_is_told_inside_it():
         (dist.Multinomial(1, torch.ones(4)), families.Bernoulli),
         (dist.Bernoulli(0.5), families.OneHotCategorical),
         (dist.GeneralizedPareto(*torch.tensor([0.0, 1.0, 0.1])), families.Beta),
+        (dist.Exponential(1.0), families.LogitNormal),
+        (dist.Normal(0.0, 1.0), families.TransformedNormal),
+        (UNIFORM, families.TransformedNormal),
+        (dist.ProjectedNormal(torch.zeros(3)), families.TransformedNormal),
+        (dist.Poisson(1.0), families.TransformedNormal),
+        (dist.Bernoulli(0.5), families.DiscretizedLogistic),
+        (dist.Multinomial(2, torch.ones(3)), families.DiscretizedLogistic),
+        (UNIFORM, families.DiscretizedLogistic),
+        (dist.ProjectedNormal(torch.zeros(5)), families.ProjectedNormal),
+        (dist.Dirichlet(torch.ones(3)), families.ProjectedNormal),
     ],
     ids=str,
 )
@@ -327,8 +545,8 @@ def test_families_refuse_supports_they_cannot_cover(prior, family, says):
 
 @pytest.mark.parametrize(
     "prior",
-    [dist.LogNormal(0.0, 1.0), dist.Poisson(3.0)],
-    ids=lambda prior: type(prior).__name__,
+    [dist.Multinomial(3, torch.ones(3)), dist.Multinomial(3, torch.ones(2, 3)).to_event(1)],
+    ids=str,
 )
 def test_uncovered_supports_are_refused_by_name(prior):
     with pytest.raises(DeclarationError, match=r"code 'odd'.*support.*posterior="):

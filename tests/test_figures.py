@@ -157,10 +157,16 @@ def test_default_span_of_a_code_on_which_others_depend_is_the_priors_range():
     assert (slider.low, slider.high) == slider.inside == (0.25, 0.75)
 
 
+class Plain(dist.Normal):
+    """A number whose event shape is a plain tuple, as some of Pyro's have."""
+
+    event_shape = ()
+
+
 @pytest.mark.parametrize(
     ("prior", "count"),
     [
-        (dist.TruncatedPolyaGamma(torch.ones(())), 1),
+        (Plain(0.0, 1.0), 1),
         (
             dist.MixtureOfDiagNormalsSharedCovariance(
                 torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 0.0]]), torch.ones(3), torch.zeros(2)

@@ -206,8 +206,8 @@ class TestWhatBoundsNothing:
         [
             (dist.Dirichlet(torch.ones(3)), families.MultivariateNormal),
             (dist.Dirichlet(torch.ones(3)), families.Normal),
-            (dist.LKJCholesky(3, torch.tensor(1.0)), families.Normal),
-            (dist.LKJ(3, torch.tensor(1.0)), families.Normal),
+            (dist.LKJCholesky(2, torch.tensor(1.0)), families.Normal),
+            (dist.LKJ(2, torch.tensor(1.0)), families.Normal),
             (dist.ProjectedNormal(torch.ones(3)), families.MultivariateNormal),
         ],
         ids=lambda each: getattr(each, "__name__", type(each).__name__),
@@ -234,6 +234,9 @@ class TestWhatBoundsNothing:
             dist.ZeroInflatedDistribution(dist.Normal(0.0, 1.0), gate=torch.tensor(0.5)),
             dist.RelaxedOneHotCategoricalStraightThrough(torch.tensor(0.5), torch.ones(3)),
             dist.RelaxedBernoulliStraightThrough(torch.tensor(0.5), torch.tensor(0.5)),
+            dist.LKJCholesky(3),
+            dist.TruncatedPolyaGamma(torch.tensor(1.0)),
+            dist.SineBivariateVonMises(*torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5])),
         ],
         ids=lambda prior: type(prior).__name__,
     )

@@ -12,6 +12,7 @@ from .element import (
     encode,
     flattened,
     form_of,
+    has_ends,
     is_angle,
     is_share,
     keep_unit,
@@ -19,6 +20,7 @@ from .element import (
     lies_on,
     log_prob,
     placed,
+    reach,
     sample,
     support,
     traced,
@@ -26,7 +28,7 @@ from .element import (
 )
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
-from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked
+from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked, mapped
 
 __all__ = [
     "NOISE",
@@ -44,6 +46,7 @@ __all__ = [
     "encode",
     "flattened",
     "form_of",
+    "has_ends",
     "is_angle",
     "is_masked",
     "is_share",
@@ -52,8 +55,10 @@ __all__ = [
     "least_and_greatest",
     "lies_on",
     "log_prob",
+    "mapped",
     "names_of",
     "placed",
+    "reach",
     "sample",
     "support",
     "traced",

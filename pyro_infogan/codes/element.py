@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "flattened",
     "form_of",
+    "has_ends",
     "is_angle",
     "is_share",
     "keep_unit",
@@ -32,6 +33,7 @@ __all__ = [
     "lies_on",
     "log_prob",
     "placed",
+    "reach",
     "sample",
     "support",
     "traced",
@@ -82,9 +84,48 @@ def base_support(prior: Distribution) -> constraints.Constraint:
 
 
 def bounds(interval: constraints.Constraint) -> tuple[Tensor, Tensor]:
-    """Lower and upper end of an interval."""
-    ends = cast(Any, interval)
-    return torch.as_tensor(ends.lower_bound), torch.as_tensor(ends.upper_bound)
+    """Lower and upper end of an interval, infinite where a half-line has none.
+
+    Example:
+        >>> low, high = bounds(dist.Exponential(1.0).support)
+        >>> low.item(), high.item()
+        (0.0, inf)
+    """
+    ends = ("lower_bound", -math.inf), ("upper_bound", math.inf)
+    low, high = (torch.as_tensor(getattr(interval, name, none)) for name, none in ends)
+    return low, high
+
+
+# Parts of a line that end somewhere.
+_ENDED = (
+    constraints.interval,
+    constraints.half_open_interval,
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+)
+
+
+def has_ends(distribution: Distribution) -> bool:
+    """Whether the numbers of a distribution lie on a part of the line: an interval or a half-line.
+
+    Example:
+        >>> has_ends(dist.Uniform(0.0, 1.0)), has_ends(dist.Gamma(2.0, 1.0))
+        (True, True)
+        >>> has_ends(dist.Normal(0.0, 1.0)), has_ends(dist.Poisson(3.0))
+        (False, False)
+    """
+    return isinstance(base_support(distribution), _ENDED)
+
+
+def reach(prior: Distribution) -> constraints.Constraint:
+    """The support of one element of a prior, as ``torch.distributions.biject_to`` knows it."""
+    base = base_support(prior)
+    if isinstance(base, constraints.interval):
+        low, high = bounds(base)
+        # Some call a half-line an interval whose end is infinite.
+        return constraints.greater_than(low) if high.isinf().all() else base
+    return base
 
 
 def least_and_greatest(prior: Distribution) -> tuple[Tensor, Tensor]:
@@ -106,9 +147,10 @@ def least_and_greatest(prior: Distribution) -> tuple[Tensor, Tensor]:
         if isinstance(base, MixtureSameFamilyConstraint):
             components.append(-1 - base.event_dim)
         base = base.base_constraint
-    ends = (0, 1) if isinstance(base, type(constraints.boolean)) else (-math.inf, math.inf)
-    low = torch.as_tensor(getattr(base, "lower_bound", ends[0])).float()
-    high = torch.as_tensor(getattr(base, "upper_bound", ends[1])).float()
+    if isinstance(base, type(constraints.boolean)):
+        low, high = torch.tensor(0.0), torch.tensor(1.0)
+    else:
+        low, high = (end.float() for end in bounds(base))
     for axis in reversed(components):
         low = low.amax(axis) if low.dim() else low
         high = high.amin(axis) if high.dim() else high
@@ -260,7 +302,7 @@ def _(base: Any, prior: Any) -> Units:
 
 
 def unit(prior: Distribution) -> Units:
-    """Centre and scale that bring a continuous prior to the networks' range.
+    """Centre and scale that bring a prior of numbers to the networks' range.
 
     An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
     support to mean 0 and standard deviation 1 (to itself where those do not exist). The paper's
@@ -313,7 +355,7 @@ def _(prior: Any, value: Tensor) -> Tensor:
 @singledispatch
 def _encoded(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
     del form
-    if not support(prior).is_discrete:
+    if not isinstance(base_support(prior), type(constraints.boolean) | type(constraints.one_hot)):
         centre, scale = units or unit(prior)
         value = (value - centre) / scale
     return value.float()
@@ -334,13 +376,13 @@ def _(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Ten
 def encode(prior: Distribution, value: Tensor, units: Units | None = None) -> Tensor:
     """What the generator reads of a code.
 
-    Categories become one-hot, angles cosine and sine, other continuous codes :func:`unit` numbers;
-    booleans, counts and one-hot codes stay as they are.
+    Categories become one-hot, angles cosine and sine; booleans and one-hot codes stay as they are;
+    all others become :func:`unit` numbers.
 
     Args:
         prior: the code's prior, whose type decides.
         value: draws, of shape (*, event shape).
-        units: centre and scale of a continuous code, the prior's own by default.
+        units: centre and scale of a code of numbers, the prior's own by default.
 
     Returns:
         Floats of shape (*, width).

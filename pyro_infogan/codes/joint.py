@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from .element import base_support, bounds, flattened, support, unit
+from .element import base_support, bounds, flattened, has_ends, support, unit
 
 __all__ = ["Joint", "Marginal"]
 
@@ -56,17 +56,21 @@ class Marginal(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The conditionals' support; of intervals, one that holds them all."""
+        """The conditionals' support; where its ends differ, one that holds them all."""
         return self._support
 
     @cached_property
     def _support(self) -> constraints.Constraint:
         # Found once: to read its ends off a GPU takes time, and off a graph cannot be done.
         base = base_support(self.conditionals)
-        if isinstance(base, constraints.interval | constraints.integer_interval):
-            low, high = bounds(base)
-            ends = (low.amin(0), high.amax(0)) if low.dim() or high.dim() else (low, high)
-            base = type(base)(*(end.item() if end.dim() == 0 else end for end in ends))
+        ends: dict[str, Any] = {}
+        for name, widest in (("lower_bound", torch.amin), ("upper_bound", torch.amax)):
+            if name in vars(base):
+                end = torch.as_tensor(vars(base)[name])
+                end = widest(end, 0) if end.dim() else end
+                ends[name] = end if end.dim() else end.item()
+        if ends:
+            base = type(base)(**ends)
         wrapped = support(self.conditionals).event_dim - base.event_dim
         return constraints.independent(base, wrapped) if wrapped else base
 
@@ -127,11 +131,11 @@ class Joint(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """A box where every part lies in an interval, else the whole space."""
-        bases = [base_support(part) for part in self.parts]
-        if not all(isinstance(base, constraints.interval) for base in bases):
+        """A box where every part has ends, which may be infinite on one side; else all of space."""
+        if not all(map(has_ends, self.parts)):
             return constraints.real_vector
-        low, high = (self._side_by_side(ends) for ends in zip(*map(bounds, bases), strict=True))
+        ends = [bounds(base_support(part)) for part in self.parts]
+        low, high = (self._side_by_side(each) for each in zip(*ends, strict=True))
         return constraints.independent(constraints.interval(low, high), 1)
 
     @property

@@ -20,6 +20,7 @@ from .element import (
     form_of,
     is_angle,
     keep_unit,
+    least_and_greatest,
     log_prob,
     support,
 )
@@ -201,9 +202,9 @@ class CodePrior(nn.Module):
 
     @property
     def moving(self) -> frozenset[str]:
-        """Codes in an interval whose ends learn, or follow earlier codes without a known limit.
+        """Codes with ends that learn, or follow earlier codes without a known limit.
 
-        No family inside the interval of the declaration covers them.
+        No family inside the interval or half-line of the declaration covers them.
         """
         return self.program.moving
 
@@ -254,13 +255,17 @@ class CodePrior(nn.Module):
 
         Twice the range of :meth:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1;
         that range itself of an angle, which is once around, and of a code on which others depend:
-        beyond it they may have no distribution, as there is no normal of a scale below 0.
+        beyond it they may have no distribution, as there is no normal of a scale below 0. A
+        half-line begins where its support does.
 
         Example:
             >>> import pyro.distributions as dist
             >>> low, high = CodePrior({"slant": dist.Uniform(-1.0, 1.0)}).shown("slant")
             >>> low.item(), high.item()
             (-2.0, 2.0)
+            >>> low, high = CodePrior({"gap": dist.Exponential(1.0)}).shown("gap")
+            >>> low.item(), high.item()
+            (0.0, 3.0)
             >>> import pyro
             >>> def spread():
             ...     spread = pyro.sample("spread", dist.Uniform(0.0, 1.0))
@@ -272,7 +277,10 @@ class CodePrior(nn.Module):
         prior = self.sites[name]
         centre, scale = (part.expand(prior.event_shape) for part in self.unit(name))
         reach = scale if is_angle(prior) or name in self.program.parents else 2 * scale
-        return centre - reach, centre + reach
+        low, high = centre - reach, centre + reach
+        least, greatest = (end.to(low.device) for end in least_and_greatest(prior))
+        both = least.isfinite() & greatest.isfinite()
+        return low.maximum(least).where(~both, low), high.minimum(greatest).where(~both, high)
 
     def entropy(self) -> dict[str, Entropy]:
         """H(c | earlier codes) of each code, in nats; differential for a continuous one.

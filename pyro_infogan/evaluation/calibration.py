@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ..codes import CodePrior, Key, base_support, element_of, is_angle, support
+from ..codes import CodePrior, Key, base_support, bounds, element_of, is_angle, support
 from ..errors import checked_count
 from ..inference.families.bounded import TruncatedNormalDistribution
 from ..infogan import BATCH, InfoGAN
@@ -259,14 +259,8 @@ def _unrolled(truth: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _edges(distribution: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
     """Ends of a support for each number of ``like``, in float64; infinite where there are none."""
-    base = base_support(distribution)
-    low, high = (
-        torch.as_tensor(end, dtype=torch.float64, device=like.device).expand(like.shape)
-        for end in (
-            getattr(base, "lower_bound", -math.inf),
-            getattr(base, "upper_bound", math.inf),
-        )
-    )
+    ends = bounds(base_support(distribution))
+    low, high = (end.to(like.device, torch.float64).expand(like.shape) for end in ends)
     return low, high
 
 

@@ -8,14 +8,14 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from ..codes import (
     CodePrior,
     Key,
     Marginal,
-    base_support,
     element_of,
+    has_ends,
     is_masked,
     lies_on,
     names_of,
@@ -88,11 +88,16 @@ class Posterior(nn.Module):
         self, prior: CodePrior, key: Key, chosen: Mapping[Any, families.Family], features: int
     ) -> nn.Module:
         code = prior.sites[key] if isinstance(key, str) else prior.joint(key)
+        moving = any(name in prior.moving for name in names_of(key))
         try:
-            family = chosen[key] if key in chosen else families.default(code)
+            if key in chosen:
+                family = chosen[key]
+            else:
+                # What moves is a number with ends, which the default of its support may keep.
+                family = families.Normal if moving else families.default(code)
             self.families[key] = family
             head = _checked_fit(code, built(family, code, features, **A_FAMILY), features)
-            if any(name in prior.moving for name in names_of(key)):
+            if moving:
                 _check_unbounded(head, features)
             return head
         except DeclarationError as error:
@@ -281,17 +286,17 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
 
 
 def _check_unbounded(head: nn.Module, features: int) -> None:
-    """Refuse a family inside an interval for codes that will not stay in the declared one.
+    """Refuse a family with ends for codes that will not stay between the declared ones.
 
     Outside it the family has no density, and as much of it as it had left would be no bound.
     """
     with torch.no_grad(), seeded(0):
         posterior = _first(head, features)
-    if isinstance(base_support(posterior), constraints.interval):
+    if has_ends(posterior):
         raise DeclarationError(
             "posterior",
             got=f"a family inside {support(posterior)}",
-            expected="one of the real line: the interval's ends learn, or follow other codes "
+            expected="one of the real line: the code's ends learn, or follow other codes "
             "without a known limit",
             fix="Use a family such as families.Normal.",
         )

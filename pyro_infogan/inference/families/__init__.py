@@ -12,23 +12,27 @@ so is a function or class of your own::
 
 from collections.abc import Callable
 from functools import singledispatch
+from typing import Any
 
+from pyro.distributions import constraints
 from torch import nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
-from ...codes import base_support, is_angle
+from ...codes import is_angle, reach
 from ...errors import DeclarationError
 from .bounded import Beta, Dirichlet, LogitNormal, Spline, TruncatedNormal, VonMises
-from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .discrete import Bernoulli, Categorical, DiscretizedLogistic, OneHotCategorical
 from .flows import Zuko
 from .head import Head
 from .real import FixedNormal, Laplace, MixtureOfNormals, MultivariateNormal, Normal, StudentT
+from .transformed import ProjectedNormal, TransformedNormal
 
 __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
     "Dirichlet",
+    "DiscretizedLogistic",
     "Family",
     "FixedNormal",
     "Head",
@@ -38,8 +42,10 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
+    "ProjectedNormal",
     "Spline",
     "StudentT",
+    "TransformedNormal",
     "TruncatedNormal",
     "VonMises",
     "Zuko",
@@ -51,21 +57,32 @@ Family = Callable[[Distribution, int], nn.Module]
 
 
 @singledispatch
-def _for_support(support: constraints.Constraint) -> Family:
+def _for_support(support: Any) -> Family:
     raise DeclarationError(
         "the default posterior",
         got=f"support {support}",
-        expected="categories, one-hot, boolean, an interval, an angle, shares or the real line",
+        expected="categories, one-hot, boolean, whole numbers, the real line or a part of it, an "
+        "angle, shares, a direction or correlations",
         fix="Choose a family for the code: InfoGAN(..., posterior={name: family}).",
     )
 
 
 _for_support.register(constraints.integer_interval, lambda support: Categorical)
+_for_support.register(type(constraints.nonnegative_integer), lambda support: DiscretizedLogistic)
 _for_support.register(type(constraints.one_hot), lambda support: OneHotCategorical)
 _for_support.register(type(constraints.boolean), lambda support: Bernoulli)
 _for_support.register(type(constraints.real), lambda support: Normal)
 _for_support.register(constraints.interval, lambda support: Normal)
+_for_support.register(constraints.half_open_interval, lambda support: Normal)
+_for_support.register(constraints.greater_than, lambda support: TruncatedNormal)
+_for_support.register(constraints.greater_than_eq, lambda support: TruncatedNormal)
+_for_support.register(constraints.less_than, lambda support: TruncatedNormal)
 _for_support.register(type(constraints.simplex), lambda support: Dirichlet)
+_for_support.register(type(constraints.sphere), lambda support: ProjectedNormal)
+_for_support.register(type(constraints.corr_cholesky), lambda support: TransformedNormal)
+_for_support.register(type(constraints.corr_matrix), lambda support: TransformedNormal)
+# Of counts: of other mixtures the support is what their components share.
+_for_support.register(constraints.MixtureSameFamilyConstraint, lambda support: DiscretizedLogistic)
 
 
 def default(prior: Distribution) -> Family:
@@ -79,7 +96,9 @@ def default(prior: Distribution) -> Family:
         >>> import torch
         >>> default(dist.Uniform(-1.0, 1.0)).__name__
         'Normal'
+        >>> default(dist.Exponential(1.0)).__name__
+        'TruncatedNormal'
         >>> default(dist.Categorical(torch.ones(10))).__name__
         'Categorical'
     """
-    return VonMises if is_angle(prior) else _for_support(base_support(prior))
+    return VonMises if is_angle(prior) else _for_support(reach(prior))

@@ -1,4 +1,4 @@
-"""Families inside a bounded support: intervals, angles, and the simplex."""
+"""Families inside a support with ends: intervals, half-lines, angles, and the simplex."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Distribution, SigmoidTransform,
 from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
-from ...codes import base_support, bounds, is_angle, keep_unit
+from ...codes import base_support, bounds, has_ends, is_angle, keep_unit, least_and_greatest
 from ...errors import DeclarationError
 from .head import FLOOR, Head, UnitHead, positive
 
@@ -21,8 +21,10 @@ __all__ = ["Beta", "Dirichlet", "LogitNormal", "Spline", "TruncatedNormal", "Von
 _EDGE = 1e-6
 # Greatest logit of a spline's bins.
 _STEEP = 7.0
-# Half-widths of the interval that a cut normal's mean and scale may reach.
+# Scales of the prior that a cut normal's mean and scale may reach.
 _FAR = 30.0
+# Standard deviations from its mean beyond which a normal has nothing left to be cut.
+_NOTHING = 1e4
 # Log-probability under which the normal's own quantile function is told by its logarithm.
 _TAIL = -20.0
 # Share of an end's size by which rounding may put a draw beyond it.
@@ -32,7 +34,8 @@ _ROUNDING = 1e-6
 def _beyond(value: Tensor, low: Any, high: Any) -> Tensor:
     """Whether a value lies outside an interval, by more than rounding."""
     low, high = torch.as_tensor(low), torch.as_tensor(high)
-    slack = _ROUNDING * torch.maximum(low.abs(), high.abs())
+    sizes = (end.abs().where(end.isfinite(), torch.zeros_like(end)) for end in (low, high))
+    slack = _ROUNDING * torch.maximum(*sizes)
     return (value < low - slack) | (value > high + slack)
 
 
@@ -183,29 +186,46 @@ class _Flat(dist.Uniform):
         return _Flat(self.low.expand(batch_shape), self.high.expand(batch_shape))
 
 
-class TruncatedNormal(_IntervalHead):
-    """A normal cut off at the ends of the prior's interval, and scaled up to integrate to 1.
+class TruncatedNormal(UnitHead):
+    """A normal cut off at the ends of the prior's support, and scaled up to integrate to 1.
 
     Args:
-        prior: a prior on an interval, or a vector of such.
+        prior: a prior on an interval or a half-line, or a vector of such.
         features: width of Q's last hidden layer.
-        floor: least scale, as a share of the interval's half-width.
+        floor: least scale, as a share of the prior's scale: of an interval's half-width, of the
+            standard deviation on a half-line.
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
+        low, high = least_and_greatest(prior)
+        if not has_ends(prior) or not (low.isfinite() | high.isfinite()).all():
+            raise DeclarationError(
+                "families.TruncatedNormal",
+                got=f"a prior with support {base_support(prior)}",
+                expected="an interval or a half-line",
+                fix="Use a family of the real line, such as families.Normal.",
+            )
         super().__init__(prior, features, 2)
         self.floor = floor
+        # Those of the declaration, as centre and scale are.
+        self.register_buffer("low", low.clone())
+        self.register_buffer("high", high.clone())
 
     def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
         mean, log_std = self.elements(features).unbind(-1)
-        # Further out or wider, the cut normal is a straight line to within rounding.
-        mean = mean.clamp(-_FAR, _FAR)
+        below, above = self.low.isfinite(), self.high.isfinite()
+        # Further out or wider, what is left of the normal is an exponential to within rounding.
+        least, most = torch.where(below, -_FAR, -math.inf), torch.where(above, _FAR, math.inf)
+        widest = torch.where(below & above, math.log(_FAR), math.inf)
         posterior = TruncatedNormalDistribution(
-            self.centre + self.scale * mean,
-            self.scale * (positive(log_std.clamp(max=math.log(_FAR))) + self.floor),
-            self.centre - self.scale,
-            self.centre + self.scale,
+            self.centre + self.scale * mean.clamp(least, most),
+            self.scale * (positive(log_std.minimum(widest)) + self.floor),
+            self.low,
+            self.high,
         )
         return posterior.to_event(len(self.vector))
 
@@ -216,8 +236,8 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
     Args:
         loc: mean before the cut.
         scale: standard deviation before the cut.
-        low: lower end.
-        high: upper end.
+        low: lower end, which may be −∞.
+        high: upper end, which may be ∞.
 
     Example:
         >>> cut = TruncatedNormalDistribution(torch.tensor(0.0), torch.tensor(1.0), -1.0, 1.0)
@@ -246,7 +266,7 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The closed interval."""
+        """All between the ends, and they themselves."""
         return constraints.interval(self.low, self.high)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "TruncatedNormalDistribution":
@@ -261,7 +281,11 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
         In float64: the mass between two ends far out is a difference of nearly equal numbers.
         """
         loc, scale = self.loc.double(), self.scale.double()
-        start, end = (self.low - loc) / scale, (self.high - loc) / scale
+        # Where there is no end, one from which no gradient comes: that of an infinite one is none.
+        start, end = (
+            torch.where(end.isfinite(), (end.where(end.isfinite(), loc) - loc) / scale, nothing)
+            for end, nothing in ((self.low, -_NOTHING), (self.high, _NOTHING))
+        )
         upper = start + end > 0
         sign = torch.where(upper, -1.0, 1.0)
         return torch.where(upper, -end, start), torch.where(upper, -start, end), sign
