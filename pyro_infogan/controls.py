@@ -1,24 +1,43 @@
 """Controls that follow from a declaration: what a hand moves, and the codes that it means.
 
-A control has a position: a number for a slider, a dial or a share, the index of a category, on or
-off for a switch. :class:`Panel` has all controls of a declaration, and goes from positions to codes
-and back.
+A control has a position: a number for a slider, a dial, a share or a coordinate, the index of a
+category, on or off for a switch. :class:`Panel` has all controls of a declaration, and goes from
+positions to codes and back.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
-from .codes import CodePrior, base_support, element_of, is_angle, is_share, least_and_greatest
+from .codes import (
+    CodePrior,
+    base_support,
+    element_of,
+    is_angle,
+    is_direction,
+    is_share,
+    least_and_greatest,
+)
 from .errors import DataError
 
-__all__ = ["Choice", "Control", "Dial", "Panel", "Position", "Share", "Slider", "Switch"]
+__all__ = [
+    "Choice",
+    "Control",
+    "Coordinate",
+    "Dial",
+    "Panel",
+    "Position",
+    "Share",
+    "Slider",
+    "Switch",
+]
 
 Position = float | int | bool
 """Where a control is."""
@@ -95,7 +114,20 @@ class Dial(Slider):
 
 @dataclass(frozen=True)
 class Share(Slider):
-    """One of the numbers of a simplex, which are 0 or more and sum to 1."""
+    """One of the numbers of a simplex, which are 0 or more and sum to 1.
+
+    Attributes:
+        power: to which the numbers that give way to each other are raised before they sum to 1.
+    """
+
+    power: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Coordinate(Share):
+    """One of the coordinates of a direction, whose squares sum to 1."""
+
+    power: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
@@ -177,7 +209,7 @@ class Panel:
         self.controls: tuple[Control, ...] = tuple(
             control for groups in self.groups.values() for group in groups for control in group
         )
-        # The numbers of a simplex share a group, any other control has one of its own.
+        # Numbers that hold each other share a group, any other control has one of its own.
         self._group_of: list[range] = []
         for groups in self.groups.values():
             for group in groups:
@@ -206,7 +238,7 @@ class Panel:
         found: list[float] = []
         for group in self.groups[name]:
             here = [number for control in group for number in control.numbers(next(left))]
-            found += _normalised(here) if isinstance(group[0], Share) else here
+            found += _normalised(here, group[0].power) if isinstance(group[0], Share) else here
         return found
 
     def positions(self, codes: Mapping[str, Tensor]) -> list[Position]:
@@ -221,25 +253,27 @@ class Panel:
         return found
 
     def beside(self, index: int) -> list[int]:
-        """The controls that give way when one moves: the other shares of its simplex."""
+        """The controls that give way when one moves: what sums to 1 with it."""
         return [other for other in self._group_of[index] if other != index]
 
     def moved(self, positions: Sequence[Position], index: int, to: Position) -> list[Position]:
         """The positions after one control was moved, with those that give way."""
         moved = list(positions)
         moved[index] = to
-        others = self.beside(index)
-        if others:
-            rest = _normalised([float(positions[other]) for other in others])
+        others, control = self.beside(index), self.controls[index]
+        if isinstance(control, Share):
+            rest = _normalised([float(positions[other]) for other in others], control.power)
+            left = max(0.0, 1.0 - abs(to) ** control.power) ** (1 / control.power)
             for other, share in zip(others, rest, strict=True):
-                moved[other] = (1.0 - float(to)) * share
+                moved[other] = left * share
         return moved
 
 
-def _normalised(numbers: Sequence[float]) -> list[float]:
-    """Numbers of 0 or more, brought to the sum 1; equal ones, where all are 0."""
-    total = sum(numbers)
-    return [number / total if total > 0 else 1 / len(numbers) for number in numbers]
+def _normalised(numbers: Sequence[float], power: int) -> list[float]:
+    """Numbers brought to where their powers sum to 1; equal ones, where all are 0."""
+    size = sum(abs(number) ** power for number in numbers) ** (1 / power)
+    even = max(len(numbers), 1) ** (-1 / power)
+    return [number / size if size > 0 else even for number in numbers]
 
 
 # From a prior to its controls
@@ -300,7 +334,10 @@ def _on_lines(name: str, prior: CodePrior) -> list[list[Control]]:
     columns = [end.expand(site.event_shape).flatten().tolist() for end in ends]
     titles = _titles(name, math.prod(site.event_shape), bool(site.event_shape))
     made = [make(*each) for each in zip(titles, *columns, strict=True)]
-    size = site.event_shape[-1] if is_share(site) else 1
+    size = site.event_shape[-1] if is_share(site) or is_direction(site) else 1
+    if is_direction(site):
+        # Towards all axes alike: at the origin there is no direction.
+        made = [replace(control, start=size**-0.5) for control in made]
     return [made[first : first + size] for first in range(0, len(made), size)]
 
 
@@ -319,7 +356,13 @@ def _line(base: constraints.Constraint) -> Callable[..., Control]:
 @_line.register(type(constraints.simplex))
 def _(base: Any) -> Callable[..., Control]:
     del base
-    return lambda title, centre, scale, low, high: Share(title, centre, 0.0, 1.0, (0.0, 1.0))
+    return lambda title, centre, scale, low, high: Share(title, centre, low, high, (low, high))
+
+
+@_line.register(type(constraints.sphere))
+def _(base: Any) -> Callable[..., Control]:
+    del base
+    return lambda title, centre, scale, low, high: Coordinate(title, centre, low, high, (low, high))
 
 
 @_line.register(constraints.interval)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .animation import animate
-from .codes import Key, is_share, label
+from .codes import Key, label
 from .errors import DataError, check_names
 from .evaluation import Calibration, Clustering, Following, Responses
 from .images import sheet
@@ -240,14 +240,10 @@ def variation(gan: InfoGAN, factor: str, found: Following, rows: int = 5, seed: 
         DeclarationError, DataError: as :func:`traverse`.
     """
     check_names("figures.variation", [found.code], gan.prior.sites)
-    prior = gan.prior.sites[found.code]
     span = None
-    # Shares go over their whole range by themselves.
-    if not gan.prior.is_discrete(found.code) and not is_share(prior):
-        units = gan.prior.unit(found.code)
-        ends = (part.expand(prior.event_shape).reshape(-1) for part in units)
-        centre, scale = (end[found.element].item() for end in ends)
-        span = (centre - scale, centre + scale)
+    if not gan.prior.is_discrete(found.code):
+        low, high = (end.reshape(-1)[found.element].item() for end in gan.prior.usual(found.code))
+        span = (low, high)
     figure = traverse(gan, found.code, element=found.element, span=span, rows=rows, seed=seed)
     figure.axes[0].set_title(f"{factor}: {found.measure} {found.value:.2f}", fontsize="medium")
     return figure

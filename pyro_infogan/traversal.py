@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .codes import element_of, form_of, is_share, least_and_greatest, placed
+from .codes import (
+    element_of,
+    form_of,
+    is_direction,
+    is_share,
+    least_and_greatest,
+    placed,
+)
 from .errors import DataError, check_names
 from .infogan import InfoGAN
 from .randomness import seeded
@@ -80,8 +87,8 @@ def values_of(
         name: the code.
         element: which number of a vector code.
         span: first and last value of a continuous code or a count; by default those of
-            :meth:`~pyro_infogan.codes.CodePrior.shown`, and 0 to 1 of a share. Counts and shares
-            end where their support does.
+            :meth:`~pyro_infogan.codes.CodePrior.shown`. Counts, shares and directions end where
+            their support does.
         count: how many values of a continuous code, or of a count at most; a code that can be
             enumerated has all of its own.
         clusters: categories matched to labels, from ``evaluate``, to order categories by; counts
@@ -114,10 +121,10 @@ def values_of(
             expected=f"0 to {elements - 1}",
             fix="Choose one it has.",
         )
-    if is_share(prior):
-        low, high = (min(max(end, 0.0), 1.0) for end in span or (0.0, 1.0))
-    else:
-        low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
+    low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
+    if is_share(prior) or is_direction(prior):
+        least = 0.0 if is_share(prior) else -1.0
+        low, high = (min(max(end, least), 1.0) for end in (low, high))
     values = torch.linspace(low, high, count, device=gan.device)
     if not gan.prior.is_discrete(name):
         return values, _in_digits(values)

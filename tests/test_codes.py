@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from torch.distributions import constraints
 
-from pyro_infogan.codes import CodePrior, base_support, encode, log_prob, support, unit
+from pyro_infogan.codes import CodePrior, base_support, encode, log_prob, placed, support, unit
 from pyro_infogan.descriptions import describe, matches, restore
 from pyro_infogan.errors import DataError, DeclarationError
 
@@ -341,6 +341,47 @@ def test_a_half_line_that_calls_itself_an_interval_is_read_by_its_moments():
     centre, scale = unit(prior)
     assert centre == prior.mean
     assert scale == prior.stddev
+
+
+@pytest.mark.parametrize("power", [1, 2], ids=["shares", "directions"])
+def test_numbers_that_hold_each_other_give_way_in_proportion(power):
+    """Shares keep their sum, coordinates of a direction their length; of each vector by itself."""
+    one = dist.Dirichlet(torch.ones(3)) if power == 1 else dist.ProjectedNormal(torch.zeros(3))
+    prior = one.expand([2]).to_event(1)
+    codes, to = prior.sample((50,)), torch.linspace(0.0, 1.0, 50)
+    moved = placed(prior, codes, 4, to)
+    torch.testing.assert_close(moved[:, 1, 1], to)
+    torch.testing.assert_close(moved[:, 0], codes[:, 0])
+    torch.testing.assert_close(moved.norm(power, -1), torch.ones(50, 2))
+    before, after = codes[:, 1, [0, 2]], moved[:, 1, [0, 2]]
+    torch.testing.assert_close(
+        before[:, 0] * after[:, 1], before[:, 1] * after[:, 0], atol=1e-6, rtol=1e-5
+    )
+    edge = one.sample((1,)) * 0.0
+    edge[0, 0] = 1.0
+    even = placed(one, edge, 0, torch.tensor([0.0]))
+    torch.testing.assert_close(even, torch.tensor([[0.0, 1.0, 1.0]]) / 2 ** (1 / power))
+
+
+@pytest.mark.parametrize(
+    ("prior", "usual", "shown"),
+    [
+        (dist.Uniform(0.0, 10.0), (0.0, 10.0), (-5.0, 15.0)),
+        (dist.Normal(1.0, 2.0), (-1.0, 3.0), (-3.0, 5.0)),
+        (dist.Exponential(0.5), (0.0, 4.0), (0.0, 6.0)),
+        (dist.Pareto(2.0, 3.0), (2.0, 3.0 + 3**0.5), (2.0, 3.0 + 12**0.5)),
+        (dist.Poisson(4.0), (2.0, 6.0), (0.0, 8.0)),
+        (dist.VonMises(1.0, 2.0), (1.0 - math.pi, 1.0 + math.pi), (1.0 - math.pi, 1.0 + math.pi)),
+        (dist.Dirichlet(torch.ones(2)), (0.0, 1.0), (0.0, 1.0)),
+        (dist.ProjectedNormal(torch.ones(2)), (-1.0, 1.0), (-1.0, 1.0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_code_is_shown_where_it_lies_or_may_be_held(prior, usual, shown):
+    codes = CodePrior({"c": prior})
+    for found, ends in ((codes.usual("c"), usual), (codes.shown("c"), shown)):
+        for end, expected in zip(found, ends, strict=True):
+            torch.testing.assert_close(end, torch.full(tuple(prior.event_shape), expected))
 
 
 def test_describing_a_prior_leaves_it_alone():

@@ -23,7 +23,7 @@ from torch import nn
 from pyro_infogan import InfoGAN, figures
 from pyro_infogan.cli import main
 from pyro_infogan.codes import CodePrior
-from pyro_infogan.controls import Choice, Dial, Panel, Share, Slider, Switch
+from pyro_infogan.controls import Choice, Coordinate, Dial, Panel, Share, Slider, Switch
 from pyro_infogan.errors import DataError, RunError
 from pyro_infogan.explorer import pictures
 from pyro_infogan.explorer.serving import listening, server
@@ -151,6 +151,16 @@ def test_shares_give_way_to_each_other():
     # Sliders are rounded on their way; codes are on the simplex all the same.
     rough = panel.codes([[0.0, 0.333, 0.333, 0.333], [0.0, 0.0, 0.0, 0.0]])["mix"]
     torch.testing.assert_close(rough, torch.full((2, 3), 1 / 3))
+
+
+def test_the_coordinates_of_a_direction_keep_its_length():
+    panel = Panel(CodePrior({"way": dist.ProjectedNormal(torch.zeros(3))}))
+    assert {type(control) for control in panel.controls} == {Coordinate}
+    assert panel.moved([0.0, 0.6, -0.8], 0, -0.6) == pytest.approx([-0.6, 0.48, -0.64])
+    assert panel.moved([1.0, 0.0, 0.0], 0, 0.0) == pytest.approx([0.0, 0.5**0.5, 0.5**0.5])
+    codes = panel.codes([panel.start, [3.0, 0.0, -4.0]])["way"]
+    even = [3**-0.5] * 3
+    torch.testing.assert_close(codes, torch.tensor([even, [0.6, 0.0, -0.8]]))
 
 
 # Pictures

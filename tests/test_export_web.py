@@ -35,6 +35,7 @@ CODES = {
     "style": dist.Normal(5.0, 2.0).expand([2]).to_event(1),
     "turn": dist.VonMises(0.0, 1.0),
     "mix": dist.Dirichlet(torch.tensor([1.0, 2.0, 3.0])),
+    "way": dist.ProjectedNormal(torch.zeros(2)),
 }
 
 
@@ -64,6 +65,8 @@ def test_controls_follow_from_the_declaration(gan):
         "mix[0]": "share",
         "mix[1]": "share",
         "mix[2]": "share",
+        "way[0]": "share",
+        "way[1]": "share",
     }
     assert [option["values"] for option in found["digit"]["options"]] == [[0], [1], [2]]
     assert found["hot[1]"]["at"] == [3, 4, 5]
@@ -234,6 +237,7 @@ def test_every_kind_of_control_works(page, gan):
     page.get_by_label("style[1]", exact=True).press("Home")
     page.get_by_label("turn", exact=True).press("End")
     page.get_by_label("mix[0]", exact=True).press("End")
+    page.get_by_label("way[1]", exact=True).press("Home")
     _, codes = check_images(page, gan)
     assert (codes["digit"] == 2).all()
     assert codes["hot"][0].tolist() == [[1, 0, 0], [0, 1, 0]]
@@ -242,9 +246,12 @@ def test_every_kind_of_control_works(page, gan):
     assert codes["style"][0].tolist() == [5.0, 1.0]
     assert codes["turn"][0].item() == pytest.approx(math.pi)
     assert codes["mix"][0].tolist() == [1.0, 0.0, 0.0]
+    assert codes["way"][0].tolist() == [0.0, -1.0]
     # From nothing, the others come back in equal parts.
     page.get_by_label("mix[0]", exact=True).press("Home")
+    page.get_by_label("way[1]", exact=True).fill("0.6")
     _, codes = check_images(page, gan)
+    assert codes["way"][0].tolist() == pytest.approx([0.8, 0.6])
     assert codes["mix"][0].tolist() == [0.0, 0.5, 0.5]
     page.get_by_role("button", name="Reset the codes").click()
     _, codes = check_images(page, gan)

@@ -27,6 +27,7 @@ __all__ = [
     "form_of",
     "has_ends",
     "is_angle",
+    "is_direction",
     "is_share",
     "keep_unit",
     "least_and_greatest",
@@ -246,11 +247,21 @@ def lies_on(prior: Distribution) -> type[constraints.Constraint] | None:
     return kind if kind in _THIN else None
 
 
+def is_direction(prior: Distribution) -> bool:
+    """Whether the numbers of a code are a point at distance 1 from the origin.
+
+    Example:
+        >>> is_direction(dist.ProjectedNormal(torch.zeros(3)))
+        True
+    """
+    return isinstance(base_support(prior), type(constraints.sphere))
+
+
 def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tensor:
     """Values of a code after one of its numbers was moved, the others held.
 
-    The other shares of a simplex give way in proportion, equally where all are 0, as they do to a
-    control of the explorer: the sum stays 1.
+    The other shares of a simplex, and the other coordinates of a direction, give way in proportion,
+    equally where all are 0: the sum, or the length, stays 1.
 
     Args:
         prior: the code's.
@@ -265,15 +276,21 @@ def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tens
         >>> mix = torch.tensor([[0.2, 0.2, 0.6]])
         >>> placed(dist.Dirichlet(torch.ones(3)), mix, 1, torch.tensor([0.6]))
         tensor([[0.1000, 0.6000, 0.3000]])
+        >>> way = torch.tensor([[0.0, 0.0, 1.0]])
+        >>> placed(dist.ProjectedNormal(torch.zeros(3)), way, 0, torch.tensor([0.6]))
+        tensor([[0.6000, 0.0000, 0.8000]])
     """
     moved = codes.reshape(len(codes), -1).clone()
-    if is_share(prior):
+    # Shares sum to 1 as they are, coordinates in their squares.
+    power = 1 if is_share(prior) else 2 if is_direction(prior) else None
+    if power:
         first = element - element % prior.event_shape[-1]
         others = [each for each in range(first, first + prior.event_shape[-1]) if each != element]
-        shares = moved[:, others]
-        total = shares.sum(1, keepdim=True)
-        rest = torch.where(total > 0, shares / total, 1 / max(len(others), 1))
-        moved[:, others] = (1 - to).unsqueeze(1) * rest
+        held = moved[:, others]
+        size = held.norm(power, 1, keepdim=True)
+        even = max(len(others), 1) ** (-1 / power)
+        left = (1 - to**power).clamp(min=0) ** (1 / power)
+        moved[:, others] = left.unsqueeze(1) * torch.where(size > 0, held / size, even)
     moved[:, element] = to
     return moved.reshape(codes.shape)
 

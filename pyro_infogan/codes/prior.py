@@ -19,6 +19,8 @@ from .element import (
     flattened,
     form_of,
     is_angle,
+    is_direction,
+    is_share,
     keep_unit,
     least_and_greatest,
     log_prob,
@@ -250,13 +252,27 @@ class CodePrior(nn.Module):
         module: Any = self._units[list(self.sites).index(name)]
         return module.centre, module.scale
 
-    def shown(self, name: str) -> tuple[Tensor, Tensor]:
-        """From where to where a continuous code is shown, two tensors of its event shape.
+    def usual(self, name: str) -> tuple[Tensor, Tensor]:
+        """From where to where a code of numbers mostly lies, two tensors of its event shape.
 
-        Twice the range of :meth:`unit`, as the paper shows −2 to 2 of a code trained on −1 to 1;
-        that range itself of an angle, which is once around, and of a code on which others depend:
-        beyond it they may have no distribution, as there is no normal of a scale below 0. A
-        half-line begins where its support does.
+        The range of :meth:`unit`; of a half-line what is inside of it. A share goes from 0 to 1, a
+        coordinate of a direction from −1 to 1.
+
+        Example:
+            >>> import pyro.distributions as dist
+            >>> low, high = CodePrior({"size": dist.LogNormal(0.0, 1.0)}).usual("size")
+            >>> round(low.item(), 2), round(high.item(), 2)
+            (0.0, 3.81)
+        """
+        return self._around(name, 1)
+
+    def shown(self, name: str) -> tuple[Tensor, Tensor]:
+        """From where to where a code of numbers is shown, two tensors of its event shape.
+
+        About the middle of :meth:`usual` twice as far, as the paper shows −2 to 2 of a code trained
+        on −1 to 1. No further than usual go shares and directions, an angle, which is once around,
+        and a code on which others depend: beyond it they may have no distribution, as there is no
+        normal of a scale below 0.
 
         Example:
             >>> import pyro.distributions as dist
@@ -274,13 +290,21 @@ class CodePrior(nn.Module):
             >>> low.item(), high.item()
             (0.0, 1.0)
         """
+        once = is_angle(self.sites[name]) or name in self.program.parents
+        return self._around(name, 1 if once else 2)
+
+    def _around(self, name: str, scales: int) -> tuple[Tensor, Tensor]:
+        """So many scales about a code's centre, if it may lie there."""
         prior = self.sites[name]
         centre, scale = (part.expand(prior.event_shape) for part in self.unit(name))
-        reach = scale if is_angle(prior) or name in self.program.parents else 2 * scale
-        low, high = centre - reach, centre + reach
+        if is_share(prior) or is_direction(prior):
+            least = 0.0 if is_share(prior) else -1.0
+            return torch.full_like(centre, least), torch.ones_like(centre)
+        low, high = centre - scales * scale, centre + scales * scale
         least, greatest = (end.to(low.device) for end in least_and_greatest(prior))
-        both = least.isfinite() & greatest.isfinite()
-        return low.maximum(least).where(~both, low), high.minimum(greatest).where(~both, high)
+        # Beyond an interval a code is extrapolated; a half-line goes on inside.
+        half = least.isinf() | greatest.isinf()
+        return low.maximum(least).where(half, low), high.minimum(greatest).where(half, high)
 
     def entropy(self) -> dict[str, Entropy]:
         """H(c | earlier codes) of each code, in nats; differential for a continuous one.

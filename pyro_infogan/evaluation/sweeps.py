@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..codes import element_of, is_share, placed
+from ..codes import element_of, placed
 from ..datasets import Factor, ImageSet
 from ..devices import usable_device
 from ..errors import DataError, checked_count
@@ -243,14 +243,9 @@ def _sweeps(gan: InfoGAN, columns: int) -> list[tuple[str, str, int | None, Tens
                 continue
             support = element.enumerate_support(expand=False).flatten()
             every = [support] * math.prod(shape)
-        elif is_share(prior):
-            every = [torch.linspace(0.0, 1.0, columns)] * math.prod(shape)
         else:
-            ends = [part.expand(shape).reshape(-1).tolist() for part in gan.prior.unit(name)]
-            every = [
-                torch.linspace(centre - scale, centre + scale, columns)
-                for centre, scale in zip(*ends, strict=True)
-            ]
+            ends = [end.reshape(-1).tolist() for end in gan.prior.usual(name)]
+            every = [torch.linspace(low, high, columns) for low, high in zip(*ends, strict=True)]
         for place, values in enumerate(every):
             label = f"{name}[{place}]" if shape else name
             listed.append((label, name, place, values.to(gan.device)))

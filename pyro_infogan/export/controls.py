@@ -23,7 +23,7 @@ def described(gan: InfoGAN) -> list[dict[str, Any]]:
     - ``switch``: the same with two options, off and on;
     - ``slider``: from ``low`` to ``high`` by ``step``, of which ``inside`` is the prior's range.
       Shown numbers times ``factor`` are the code's, and carry a ``unit``;
-    - ``share``: a slider of one number of several, ``among``, that sum to 1.
+    - ``share``: a slider of one number of several, ``among``, whose ``power`` sums to 1.
 
     Args:
         gan: whose codes; they may depend on each other.
@@ -90,7 +90,8 @@ def _(control: Slider, among: list[int]) -> dict[str, Any]:
 
 @_described.register
 def _(control: Share, among: list[int]) -> dict[str, Any]:
-    return {"kind": "share", "among": among, "step": 1 / _STEPS, **_ends(control)}
+    own = {"among": among, "power": control.power}
+    return {"kind": "share", "step": (control.high - control.low) / _STEPS, **own, **_ends(control)}
 
 
 @_described.register

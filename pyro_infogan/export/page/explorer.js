@@ -3,7 +3,7 @@
 /**
  * @typedef {{label: string, values: number[]}} Option
  * @typedef {{kind: string, label: string, at: number[], options: Option[], among: number[],
- *   low: number, high: number, step: number, inside: number[], factor: number,
+ *   power: number, low: number, high: number, step: number, inside: number[], factor: number,
  *   unit: string}} Control
  * @typedef {{name: string, whole: boolean, shape: number[], start: number[],
  *   controls: Control[]}} Code
@@ -154,10 +154,11 @@ function set(held, control, values) {
   if (control.kind !== "share") return;
   // The others make room, in the proportions that they have.
   const others = control.among.filter((place) => place !== control.at[0]);
-  const sum = others.reduce((total, place) => total + held[place], 0);
-  const left = 1 - values[0];
+  const root = 1 / control.power;
+  const size = others.reduce((sum, place) => sum + Math.abs(held[place]) ** control.power, 0) ** root;
+  const left = Math.max(0, 1 - Math.abs(values[0]) ** control.power) ** root;
   for (const place of others) {
-    held[place] = sum > 0 ? (held[place] * left) / sum : left / others.length;
+    held[place] = size > 0 ? (held[place] * left) / size : left * others.length ** -root;
   }
 }
 
