@@ -140,6 +140,12 @@ def run_train_mnist(tmp_path):
     runpy.run_path(str(EXAMPLES / "train_mnist.py"))["main"](steps=2)
 
 
+def run_every_code(tmp_path):
+    del tmp_path
+    found = runpy.run_path(str(EXAMPLES / "every_code.py"))["main"]()
+    assert all(info.bound <= 4 * info.error + 1e-4 for info in found.values())
+
+
 def run_two_programs(tmp_path):
     runpy.run_path(str(EXAMPLES / "two_programs.py"))["main"]()
 
@@ -177,6 +183,7 @@ def run_own_images(tmp_path):
 
 RUNS = {
     "callback_csv": run_callback_csv,
+    "every_code": run_every_code,
     "few_labels": run_few_labels,
     "own_images": run_own_images,
     "code_program": run_experiment("code_program", "dependent", "learned"),
