@@ -716,8 +716,10 @@ def heads(tmp_path):
     return root
 
 
-def table(root, *, rows=range(20), head="azimuth,file,light", row="{0}.5,a/{0:02}.png,-1e-1"):
-    lines = [head, *(row.format(index) for index in rows)]
+def table(
+    root, *, rows=range(20), head="azimuth,file,light", row="{0}.5,a/{0:02}.png,-1e-1", more=()
+):
+    lines = [head, *(row.format(index) for index in rows), *more]
     (root / "factors.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -752,17 +754,43 @@ def test_a_table_as_spreadsheets_write_it(heads):
     assert list(faces(heads).factors) == ["azimuth", "light"]
 
 
+def test_words_of_a_table_are_kinds_and_labels(heads):
+    """Numbered by the alphabet; a label may be missing, and one that is a number stays it."""
+    places, birds = ["shore", "harbour", "sea"], ["tern", "gull", ""]
+    rows = [f"a/{index:02}.png,{places[index % 3]},{birds[index % 3]}" for index in range(20)]
+    (heads / "factors.csv").write_text("\n".join(["file,place,label", *rows]))
+    found = datasets.folder(heads, 4, progress=False)
+    index = torch.tensor([int(name[2:4]) for name in found.names])
+    assert list(found.factors) == ["place"]
+    assert found.factors["place"].is_kind
+    assert found.factors["place"].values.equal(torch.tensor([2, 0, 1])[index % 3])
+    assert found.labels.equal(torch.tensor([1, 0, -1])[index % 3])
+    rows = [f"a/{index:02}.png,{[7, 3, ''][index % 3]}" for index in range(20)]
+    (heads / "factors.csv").write_text("\n".join(["file,label", *rows]))
+    found = datasets.folder(heads, 4, progress=False, train=True)
+    index = torch.tensor([int(name[2:4]) for name in found.names])
+    assert found.factors == {}
+    assert found.labels.equal(torch.tensor([7, 3, -1])[index % 3])
+
+
 BAD_TABLES = {
     "a missing row": ({"rows": range(19)}, r"no line for 1 images, such as a/19\.png"),
     "an unknown file": ({"rows": range(21)}, r"line 22: 20\.5,a/20\.png,-1e-1, .*not 'a/20\.png'"),
     "a file twice": ({"rows": [0, *range(20)]}, r"line 3: .*one line of 'a/00\.png', not two"),
-    "a word": ({"row": "left,a/{0:02}.png,1"}, r"line 2: left,.*finite numbers for azimuth, light"),
-    "an empty cell": ({"row": ",a/{0:02}.png,1"}, "finite numbers"),
+    "a word among numbers": (
+        {"row": "{0},a/{0:02}.png,1", "rows": [*range(19)], "more": ["left,a/19.png,1"]},
+        "'left' in column azimuth, expected finite numbers for every image, or words",
+    ),
+    "a number among words": (
+        {"row": "left,a/{0:02}.png,1", "rows": [*range(19)], "more": ["3,a/19.png,1"]},
+        "'left' in column azimuth",
+    ),
+    "an empty cell": ({"row": ",a/{0:02}.png,1"}, "'' in column azimuth, expected finite numbers"),
     "NaN": ({"row": "nan,a/{0:02}.png,1"}, "finite numbers"),
     "infinity": ({"row": "inf,a/{0:02}.png,1"}, "finite numbers"),
     "infinity of float32": ({"row": "1e39,a/{0:02}.png,1"}, "finite numbers"),
-    "a short row": ({"row": "1,a/{0:02}.png"}, "finite numbers"),
-    "a long row": ({"row": "1,a/{0:02}.png,1,1"}, "finite numbers"),
+    "a short row": ({"row": "1,a/{0:02}.png"}, "line 2: 1,a.*a cell for each of azimuth, light"),
+    "a long row": ({"row": "1,a/{0:02}.png,1,1"}, "a cell for each of azimuth, light"),
     "a row of one cell": ({"row": "1"}, "not ''"),
     "no file column": ({"head": "azimuth,name,light"}, "one named file"),
     "no factors": ({"head": "file", "row": "a/{0:02}.png"}, "one named file"),

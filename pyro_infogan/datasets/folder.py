@@ -4,6 +4,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from ..errors import DataError, checked_count
 from .cache import place_for
 from .images import ImageSet
+from .known import read_known
 from .reading import OnBroken, middle, opened, pixels, read_all, refuse, suffixes
 
 __all__ = ["checked_folder", "folder", "part", "picture", "pictures", "shuffled"]
@@ -27,7 +29,7 @@ def folder(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> ImageSet:
-    """Every picture in a folder and those inside it, as size×size images without labels.
+    """Every picture in a folder and those inside it, as size×size images.
 
     Of each picture it is the largest square in the middle, resized with antialiasing; upright as
     its EXIF orientation says, on white where it is transparent. A picture is what has the suffix of
@@ -37,6 +39,14 @@ def folder(
     The images are read once and kept beside the folder, in one that is hidden, or in the user's
     cache where nothing can be written there; later they are mapped from there, until a file is
     added, changed or removed.
+
+    What else is known of the pictures may stand in a table ``factors.csv`` in the folder: a column
+    ``file`` of their names, and others of numbers or words, which become factors; a column
+    ``label`` gives their labels, and may have empty cells. Words are numbered by the alphabet::
+
+        file,age,place,label
+        a/0001.jpg,31.5,shore,gull
+        a/0002.jpg,12,harbour,
 
     Args:
         path: the folder.
@@ -49,8 +59,8 @@ def folder(
         progress: whether to show a bar while reading.
 
     Raises:
-        DataError: for a path that is no folder with pictures, files that cannot be read, or a cache
-            that cannot be written.
+        DataError: for a path that is no folder with pictures, files that cannot be read, a cache
+            that cannot be written, or a table that does not fit the pictures.
     """
     root = checked_folder(path)
     channels = 1 if grey else 3
@@ -74,7 +84,11 @@ def folder(
         on_broken=on_broken,
         progress=progress,
     )
-    return part(ImageSet(images, names=[names[index] for index in kept]), train)
+    read = [names[index] for index in kept]
+    # One that cannot be read, and is left out, may have its line.
+    factors, labels = read_known(root, set(names), read)
+    every = ImageSet(images, factors=factors, names=read)
+    return part(every if labels is None else replace(every, labels=labels), train)
 
 
 def picture(path: Path, channels: int, size: int) -> np.ndarray:
