@@ -7,7 +7,6 @@ as a program that explains given images.
 
 import copy
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
@@ -33,7 +32,15 @@ from .codes import (
     sample,
     traced,
 )
-from .descriptions import describe, find, is_opaque, matches, named, opaque, restore
+from .declarations import (
+    arguments,
+    check_sizes,
+    checked_shape,
+    declared,
+    needs_code,
+    undeclared,
+)
+from .descriptions import matches
 from .devices import usable_device
 from .errors import (
     DataError,
@@ -42,7 +49,6 @@ from .errors import (
     RunError,
     check_names,
     checked_count,
-    in_short,
 )
 from .images import checked_images, scaled
 from .inference import Chosen, Information, Posterior, families, in_words, sample_codes, scores
@@ -105,7 +111,7 @@ class InfoGAN(nn.Module):
         networks: nets.Networks = nets.for_shape,
     ) -> None:
         super().__init__()
-        self.image_shape = _checked_shape(image_shape)
+        self.image_shape = checked_shape(image_shape)
         self.noise = checked_count("noise", noise, least=0, error=DeclarationError)
         self.networks = networks
         self.prior = CodePrior(codes)
@@ -508,25 +514,14 @@ class InfoGAN(nn.Module):
 
     def declaration(self) -> dict[str, Any]:
         """What was declared, as plain data; parts that are the user's own code only by name."""
-        return {
-            "codes": {
-                # A parameter's first value is no part of what was declared.
-                name: opaque(type(prior)) if name in self.prior.learned else describe(prior)
-                for name, prior in self.prior.sites.items()
-            },
-            "program": opaque(self.prior.written) if self.prior.written else None,
-            "image_shape": list(self.image_shape),
-            "noise": self.noise,
-            "posterior": {
-                label(key): named(family, families)
-                for key, family in self.posterior.families.items()
-            },
-            "guide": None if self.posterior.families else opaque(self.posterior.chosen),
-            "information_weights": {
-                label(key): weight for key, weight in self.information_weights.items()
-            },
-            "networks": named(self.networks, nets),
-        }
+        return declared(
+            self.prior,
+            self.posterior,
+            image_shape=self.image_shape,
+            noise=self.noise,
+            information_weights=self.information_weights,
+            networks=self.networks,
+        )
 
     @classmethod
     def from_declaration(cls, declaration: Mapping[str, Any]) -> Self:
@@ -535,22 +530,7 @@ class InfoGAN(nn.Module):
         Raises:
             DeclarationError: where a part was the user's own code.
         """
-        for part in ("program", "guide"):
-            if declaration.get(part):
-                find(declaration[part], nets, part)
-        return cls(
-            {name: restore(prior) for name, prior in declaration["codes"].items()},
-            tuple(declaration["image_shape"]),
-            noise=declaration["noise"],
-            posterior={
-                _key(text): find(family, families, f"posterior of {text!r}")
-                for text, family in declaration["posterior"].items()
-            },
-            information_weights={
-                _key(text): weight for text, weight in declaration["information_weights"].items()
-            },
-            networks=find(declaration["networks"], nets, "networks"),
-        )
+        return cls(**arguments(declaration))
 
     def contents(self) -> dict[str, Any]:
         """Declaration and weights, as :func:`~pyro_infogan.runs.write` keeps them."""
@@ -579,7 +559,7 @@ class InfoGAN(nn.Module):
         contents = run.newest()[1] if run else runs.read(path)
         declaration = runs.part(contents, "declaration", path)
         experiment = run.experiment_file() if run else None
-        if experiment and _needs_code(declaration):
+        if experiment and needs_code(declaration):
             gan = cls.from_experiment(load_file(*experiment)[0]).adopt(contents, path)
         else:
             gan = cls.from_contents(contents, path)
@@ -594,13 +574,13 @@ class InfoGAN(nn.Module):
             DeclarationError: where a part was the user's own code.
         """
         declaration = runs.part(contents, "declaration", path)
-        _check_sizes(declaration, contents, path)
+        check_sizes(declaration, contents, path)
         try:
             gan = cls.from_declaration(declaration)
         except InfoGANError:
             raise
         except Exception as error:  # constructors of distributions raise a dozen types
-            raise _undeclared(path, error) from error
+            raise undeclared(path, error) from error
         return gan.adopt(contents, path)
 
     def restore(self, path: str | Path) -> Self:
@@ -621,7 +601,7 @@ class InfoGAN(nn.Module):
         """
         saved, own = runs.part(contents, "declaration", path), self.declaration()
         if not isinstance(saved, Mapping):
-            raise _undeclared(path, TypeError(f"a declaration that is a {type(saved).__name__}"))
+            raise undeclared(path, TypeError(f"a declaration that is a {type(saved).__name__}"))
         different = [key for key in own if not matches(saved.get(key), own[key])]
         if different:
             raise RunError(
@@ -645,58 +625,6 @@ class InfoGAN(nn.Module):
         return self
 
 
-def _check_sizes(declaration: Any, contents: Mapping[str, Any], path: Path) -> None:
-    """Refuse a file whose declaration asks for networks that its weights do not fill.
-
-    They are built without memory of their own, which a few numbers could ask any amount of.
-    """
-    weights = runs.part(contents, "weights", path)
-    try:
-        codes = {name: restore(prior) for name, prior in declaration["codes"].items()}
-        inputs = declaration["noise"] + CodePrior(codes).width
-        networks: nets.Networks = find(declaration["networks"], nets, "networks")
-        with torch.device("meta"):
-            pair = networks(_checked_shape(declaration["image_shape"]), inputs)
-        declared = {
-            f"{part}.{name}": value.shape
-            for part, module in (("generator", pair.generator), ("trunk", pair.trunk))
-            for name, value in module.state_dict().items()
-        }
-        found = {name: weights[name].shape for name in declared}
-    except InfoGANError:
-        raise
-    except Exception as error:  # a hostile file may hold anything at any place
-        raise _undeclared(path, error) from error
-    if found != declared:
-        name = next(name for name in declared if found[name] != declared[name])
-        raise RunError(
-            f"checkpoint {path}",
-            got=f"{name} of shape {tuple(found[name])}",
-            expected=f"{tuple(declared[name])}, as it declares",
-            fix="The networks' code has changed since, or the file is damaged; use another.",
-        )
-
-
-def _needs_code(declaration: Any) -> bool:
-    """Whether a declaration holds code of the user's own, under whatever names."""
-    if not isinstance(declaration, Mapping):
-        return False
-    parts = [declaration.get(part) for part in ("program", "guide", "networks")]
-    for part in ("codes", "posterior"):
-        several = declaration.get(part)
-        parts += several.values() if isinstance(several, Mapping) else []
-    return any(map(is_opaque, parts))
-
-
-def _undeclared(path: Path, error: Exception) -> RunError:
-    return RunError(
-        f"checkpoint {path}",
-        got=in_short(error),
-        expected="the declaration of an InfoGAN",
-        fix="It may come from another program or version.",
-    )
-
-
 def checked_scale(scale: Any) -> float:
     """The scale of pixels about generated ones, if it is a positive finite number.
 
@@ -714,27 +642,7 @@ def checked_scale(scale: Any) -> float:
     return float(scale)
 
 
-def _key(text: str) -> Key:
-    """The way back from :func:`~pyro_infogan.codes.label`."""
-    return tuple(text.split(",")) if "," in text else text
-
-
 def _batch_of_plates() -> tuple[int, ...]:
     """Shape of the plates around this point of a program."""
     sizes = {frame.dim: frame.size for frame in get_plates() if frame.dim is not None}
     return tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
-
-
-def _checked_shape(image_shape: Any) -> tuple[int, int, int]:
-    try:
-        channels, height, width = (operator.index(size) for size in image_shape)
-    except (TypeError, ValueError):
-        channels = height = width = 0
-    if channels < 1 or min(height, width) < nets.SMALLEST:
-        raise DeclarationError(
-            "image_shape",
-            got=repr(image_shape),
-            expected=f"(channels, height, width), at least (1, {nets.SMALLEST}, {nets.SMALLEST})",
-            fix="MNIST is (1, 28, 28).",
-        )
-    return channels, height, width

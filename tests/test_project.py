@@ -33,7 +33,8 @@ ALLOWED = {
     "datasets": LEAVES | {"devices", "images"},
     # Experiment files declare with codes, objectives and data.
     "models": LEAVES | {"codes", "devices", "inference", "datasets"},
-    "infogan": CORE | {"runs", "inference", "models"},
+    "declarations": CORE | {"runs", "inference", "models"},
+    "infogan": CORE | {"runs", "inference", "models", "declarations"},
     "traversal": CORE | {"infogan"},
     "animation": CORE | {"runs", "infogan", "traversal"},
     "watch": CORE | {"infogan"},
