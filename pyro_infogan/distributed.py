@@ -148,7 +148,7 @@ def _reaching(rank: int, size: int) -> Iterator[None]:
             got=f"no answer from the others ({reason})",
             expected="all of them to go on",
             fix="One of them has ended or cannot be reached; if it could, it has said why. Once "
-            "a checkpoint was saved, go on with --resume.",
+            "a checkpoint was saved, go on with --resume (resume=True).",
         ) from error
 
 

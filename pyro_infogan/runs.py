@@ -322,7 +322,7 @@ class Run:
                         f"run folder {self}",
                         got="a folder that another process trains into",
                         expected="one process at a time",
-                        fix="Wait for it or stop it, or choose another folder with --out.",
+                        fix="Wait for it or stop it, or choose another folder with --out (out=).",
                     ) from error
                 except OSError as error:
                     if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
@@ -443,7 +443,7 @@ class Run:
                 f"run folder {self}",
                 got="a run that is already there",
                 expected="a new folder, or leave to go on",
-                fix="Add --resume (resume=True), or choose another folder with --out.",
+                fix="Add --resume (resume=True), or choose another folder with --out (out=).",
             )
 
     def experiment(self) -> str | None:
@@ -517,7 +517,7 @@ class Run:
                 f"writing {self.metrics_file}",
                 got=error,
                 expected="a folder with room that can be written to",
-                fix="Free space, then go on with --resume.",
+                fix="Free space, then go on with --resume (resume=True).",
             ) from error
 
     def forget_after(self, step: int) -> None:
@@ -532,5 +532,5 @@ def _refuse_folder(folder: Path, error: OSError | ValueError) -> NoReturn:
         f"run folder {folder}",
         got=error,
         expected="a folder that can be written to",
-        fix="Bring it back or free space and go on with --resume, or choose another.",
+        fix="Bring it back or free space and go on with --resume (resume=True), or choose another.",
     ) from error

@@ -285,7 +285,7 @@ def _notified(
         f"process {group.rank} of {group.size}",
         got="an error in a callback of process 0",
         expected="none",
-        fix="It is told there. The step was saved first: go on with --resume.",
+        fix="It is told there. The step was saved first: go on with --resume (resume=True).",
     )
 
 

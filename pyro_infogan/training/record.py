@@ -96,7 +96,7 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
                 f"run folder {run}",
                 got="checkpoints or metrics without a run.json",
                 expected="a new folder, or a whole run",
-                fix="Choose another folder with --out.",
+                fix="Choose another folder with --out (out=).",
             )
         return
     same = _jsonable({"declaration": gan.declaration(), "settings": dict(settings)})
@@ -109,13 +109,13 @@ def claim(run: Run, gan: InfoGAN, settings: Mapping[str, Any], resume: bool) -> 
                     got=f"a run of other images {there['images']}",
                     expected=f"one of those that are there now {here['images']}",
                     fix="Images were added, removed or changed since: bring the old ones back, or "
-                    "choose another folder with --out.",
+                    "choose another folder with --out (out=).",
                 )
             raise RunError(
                 f"run folder {run}",
                 got=f"a run with {key} {there}",
                 expected=f"none, or one with {key} {here}",
-                fix="Choose another folder with --out.",
+                fix="Choose another folder with --out (out=).",
             )
     if not resume:
         run.check_new()
