@@ -24,6 +24,7 @@ from .codes import (
     is_direction,
     is_share,
     least_and_greatest,
+    reach,
 )
 from .errors import DataError
 
@@ -113,18 +114,25 @@ class Dial(Slider):
 
 
 @dataclass(frozen=True)
-class Share(Slider):
-    """One of the numbers of a simplex, which are 0 or more and sum to 1.
+class Linked(Slider):
+    """A number of several that hold each other: raised to a power, they sum to 1.
 
     Attributes:
-        power: to which the numbers that give way to each other are raised before they sum to 1.
+        power: the power.
     """
+
+    power: ClassVar[int]
+
+
+@dataclass(frozen=True)
+class Share(Linked):
+    """One of the numbers of a simplex, which are 0 or more and sum to 1."""
 
     power: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
-class Coordinate(Share):
+class Coordinate(Linked):
     """One of the coordinates of a direction, whose squares sum to 1."""
 
     power: ClassVar[int] = 2
@@ -238,7 +246,7 @@ class Panel:
         found: list[float] = []
         for group in self.groups[name]:
             here = [number for control in group for number in control.numbers(next(left))]
-            found += _normalised(here, group[0].power) if isinstance(group[0], Share) else here
+            found += _normalised(here, group[0].power) if isinstance(group[0], Linked) else here
         return found
 
     def positions(self, codes: Mapping[str, Tensor]) -> list[Position]:
@@ -261,7 +269,7 @@ class Panel:
         moved = list(positions)
         moved[index] = to
         others, control = self.beside(index), self.controls[index]
-        if isinstance(control, Share):
+        if isinstance(control, Linked):
             rest = _normalised([float(positions[other]) for other in others], control.power)
             left = max(0.0, 1.0 - abs(to) ** control.power) ** (1 / control.power)
             for other, share in zip(others, rest, strict=True):
@@ -330,7 +338,7 @@ def _on_lines(name: str, prior: CodePrior) -> list[list[Control]]:
     if base.is_discrete:
         make, ends = _count, [*ends, *least_and_greatest(site)]
     else:
-        make = _dial if is_angle(site) else _line(base)
+        make = _dial if is_angle(site) else _line(reach(site))
     columns = [end.expand(site.event_shape).flatten().tolist() for end in ends]
     titles = _titles(name, math.prod(site.event_shape), bool(site.event_shape))
     made = [make(*each) for each in zip(titles, *columns, strict=True)]
@@ -379,9 +387,8 @@ def _(base: Any) -> Callable[..., Control]:
 
 
 def _number(title: str, centre: float, scale: float, low: float, high: float) -> Control:
-    return Slider(
-        title, centre, low, high, (centre - scale, centre + scale), about=_about(centre, scale)
-    )
+    inside = max(low, centre - scale), min(high, centre + scale)
+    return Slider(title, centre, low, high, inside, about=_about(centre, scale))
 
 
 def _count(

@@ -123,8 +123,8 @@ def values_of(
         )
     low, high = span or (end.reshape(-1)[element].item() for end in gan.prior.shown(name))
     if is_share(prior) or is_direction(prior):
-        least = 0.0 if is_share(prior) else -1.0
-        low, high = (min(max(end, least), 1.0) for end in (low, high))
+        least, most = (end.reshape(-1)[element].item() for end in least_and_greatest(prior))
+        low, high = (min(max(end, least), most) for end in (low, high))
     values = torch.linspace(low, high, count, device=gan.device)
     if not gan.prior.is_discrete(name):
         return values, _in_digits(values)

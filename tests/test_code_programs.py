@@ -677,7 +677,7 @@ def test_a_family_inside_an_interval_wants_one_that_stays(family):
 
     assert build({"known": family}).prior.moving == {"wide", "far"}
     for key in ("wide", "far", ("wide", "known")):
-        with pytest.raises(DeclarationError, match="the code's ends"):
+        with pytest.raises(DeclarationError, match="without ends"):
             build({key: family})
 
 
@@ -697,7 +697,7 @@ class Began(nn.Module):
         pyro.sample("known", dist.Pareto(1.0 + digit, torch.tensor(3.0)))
 
 
-@pytest.mark.parametrize("family", [families.TransformedNormal, families.TruncatedNormal])
+@pytest.mark.parametrize("family", [families.LogNormal, families.TruncatedNormal])
 def test_a_family_on_a_half_line_wants_one_that_stays(family):
     gan = InfoGAN(Began(), (1, 8, 8), noise=2, posterior={"fixed": family, "known": family})
     assert gan.prior.moving == {"learned", "after"}
@@ -707,8 +707,25 @@ def test_a_family_on_a_half_line_wants_one_that_stays(family):
     info = gan.eval().information(200)
     assert all(math.isfinite(found.bound) for found in info.values())
     for name in ("learned", "after"):
-        with pytest.raises(DeclarationError, match="the code's ends"):
+        with pytest.raises(DeclarationError, match="without ends"):
             InfoGAN(Began(), (1, 8, 8), noise=2, posterior={name: family})
+
+
+def test_counts_out_of_counts_have_no_end_that_is_known():
+    """More than were ever seen may come, of which a logit for each seen one says nothing."""
+
+    def hits():
+        tries = pyro.sample("tries", dist.Geometric(torch.tensor(0.3)))
+        pyro.sample("hits", dist.Binomial(tries, torch.tensor(0.9)))
+
+    gan = InfoGAN(hits, (1, 8, 8), noise=2).eval()
+    assert gan.prior.moving == {"hits"}
+    assert math.isfinite(gan.information(100_000)["hits"].bound)
+    # As data that a file holds.
+    assert gan.declaration()["posterior"]["hits"]["keywords"] == {"ends": False}
+    for family in (families.Categorical, families.DiscretizedLogistic):
+        with pytest.raises(DeclarationError, match="ends=False"):
+            InfoGAN(hits, (1, 8, 8), noise=2, posterior={"hits": family})
 
 
 def test_the_entropy_of_a_learned_prior_is_in_the_metrics():

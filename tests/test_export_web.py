@@ -62,11 +62,11 @@ def test_controls_follow_from_the_declaration(gan):
         "style[0]": "slider",
         "style[1]": "slider",
         "turn": "slider",
-        "mix[0]": "share",
-        "mix[1]": "share",
-        "mix[2]": "share",
-        "way[0]": "share",
-        "way[1]": "share",
+        "mix[0]": "linked",
+        "mix[1]": "linked",
+        "mix[2]": "linked",
+        "way[0]": "linked",
+        "way[1]": "linked",
     }
     assert [option["values"] for option in found["digit"]["options"]] == [[0], [1], [2]]
     assert found["hot[1]"]["at"] == [3, 4, 5]

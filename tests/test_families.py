@@ -7,6 +7,7 @@ from functools import partial
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.integrate
 import scipy.stats
 import torch
 from pyro import poutine
@@ -24,7 +25,7 @@ UNIFORM = dist.Uniform(-1.0, 1.0)
 # Families that stay inside an interval.
 INSIDE = [families.TruncatedNormal, families.Beta, families.LogitNormal, families.Spline]
 # Those that stay inside any other support that they cover.
-KEPT = [families.Dirichlet, families.ProjectedNormal, families.TransformedNormal]
+KEPT = [families.Dirichlet, families.ProjectedNormal, families.LogNormal]
 
 
 class Below(dist.TransformedDistribution):
@@ -85,13 +86,11 @@ PAIRS = [
     ),
     *((prior, families.Normal) for prior in HALF_LINES),
     *((prior, families.TruncatedNormal) for prior in HALF_LINES),
-    *((prior, families.TransformedNormal) for prior in HALF_LINES),
+    *((prior, families.LogNormal) for prior in HALF_LINES),
     *((prior, families.DiscretizedLogistic) for prior in COUNTS),
     (dist.Binomial(4, torch.tensor(0.5)), families.DiscretizedLogistic),
     (dist.Dirichlet(torch.ones(3)), families.Dirichlet),
     (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.Dirichlet),
-    (dist.Dirichlet(torch.ones(2, 3)).to_event(1), families.TransformedNormal),
-    (dist.LKJCholesky(2), families.TransformedNormal),
     (dist.ProjectedNormal(torch.zeros(3)), families.ProjectedNormal),
     (dist.ProjectedNormal(torch.ones(3, 2)).to_event(1), families.ProjectedNormal),
     (UNIFORM, families.Zuko),
@@ -189,12 +188,16 @@ COMPONENTS = dist.Categorical(torch.ones(2))
         *(pair for pair in PAIRS if pair[1] in DEFAULTS and pair[0] not in HALF_LINES),
         *((prior, families.TruncatedNormal) for prior in HALF_LINES),
         *((prior, families.DiscretizedLogistic) for prior in COUNTS),
-        (dist.LKJCholesky(2), families.TransformedNormal),
-        (dist.LKJ(2), families.TransformedNormal),
         (
             dist.MixtureSameFamily(COMPONENTS, dist.Poisson(torch.tensor([1.0, 9.0]))),
             families.DiscretizedLogistic,
         ),
+        # Whole numbers without any end.
+        (dist.ExtendedBinomial(torch.tensor(5), torch.tensor(0.5)), families.DiscretizedLogistic),
+        # Tails of which a normal's log density has no mean, or hardly one.
+        (dist.HalfCauchy(1.0), families.LogNormal),
+        (dist.Pareto(20.0, 0.9), families.LogNormal),
+        (dist.LogNormal(0.0, 5.0), families.LogNormal),
     ],
     ids=lambda x: str(x)[:60],
 )
@@ -317,7 +320,7 @@ def on_a_half_line():
         if not prior.event_shape:
             low, high = least_and_greatest(prior)
             end, way = (low, 1.0) if low.isfinite() else (high, -1.0)
-            for family in (families.TruncatedNormal, families.TransformedNormal):
+            for family in (families.TruncatedNormal, families.LogNormal):
                 yield pytest.param(prior, family, end, way, id=f"{family.__name__}-{prior}")
 
 
@@ -385,9 +388,27 @@ def test_a_normal_with_one_end_agrees_with_scipy(loc, scale):
         assert abs(draws.mean().item() - truth.mean()) <= 4 * error + 1e-6
 
 
-def test_a_log_normal_is_what_a_half_line_gives():
+def test_a_normal_far_past_its_end_has_all_its_digits():
+    """However small the floor: an exponential, to within what is left of the normal."""
+    head = families.TruncatedNormal(dist.Exponential(1.0), 4, floor=1e-3)
+    nn.init.zeros_(head.linear.weight)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([-40.0, -30.0]))
+    posterior = head(torch.zeros(1, 4))
+    values = torch.tensor([0.0, 1e-8, 1e-7])
+    # 29 deviations of the prior below its end, of 0.001 each.
+    truth = scipy.stats.expon.logpdf(values.double(), scale=1e-6 / 29)
+    score = posterior.log_prob(values).double()
+    torch.testing.assert_close(score, torch.as_tensor(truth), atol=1e-3, rtol=1e-3)
+    score.sum().backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+    draws = posterior.sample((20_000,))
+    assert draws.mean().item() == pytest.approx(1e-6 / 29, rel=4 / 20_000**0.5)
+
+
+def test_a_log_normal_agrees_with_scipy():
     """As scipy knows it, whatever the place and scale of the prior."""
-    head = families.TransformedNormal(dist.LogNormal(1.0, 2.0), 4, floor=QUARTER)
+    head = families.LogNormal(dist.LogNormal(1.0, 2.0), 4, floor=QUARTER)
     nn.init.zeros_(head.linear.weight)
     with torch.no_grad():
         head.linear.bias.copy_(torch.tensor([0.3, -50.0]))
@@ -436,6 +457,61 @@ def test_a_rounded_logistic_keeps_its_digits():
     assert wide.log_prob(torch.tensor(5.0)).isfinite()
     with pyro.validation_enabled(False):
         assert (narrow.log_prob(torch.tensor([-1.0, 2.5])) == -math.inf).all()
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [dist.Gamma(0.1, 1.0), dist.Weibull(1.0, 0.3), dist.LogNormal(0.0, 5.0), dist.HalfCauchy(1.0)],
+    ids=str,
+)
+def test_a_log_normal_of_numbers_near_the_end_is_no_bound_above_0(prior):
+    """Fitted as closely as it can be to draws, some of which float32 hardly tells from 0."""
+    torch.manual_seed(0)
+    head, features = families.LogNormal(prior, 4), torch.zeros(1, 4)
+    optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(300):
+        optimiser.zero_grad()
+        (-head(features).log_prob(prior.sample((512, 1))).mean()).backward()
+        optimiser.step()
+    values = prior.sample((20_000, 1))
+    with torch.no_grad():
+        score = head(features).log_prob(values).flatten() - log_prob(prior, values).flatten()
+    assert score.mean() <= 4 * score.std() / 20_000**0.5
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 4])
+def test_a_direction_is_scored_on_every_side(dimensions):
+    """Against quadrature along the ray, and with a gradient that lets go of a wrong direction."""
+    prior = dist.ProjectedNormal(torch.zeros(dimensions))
+    head = families.ProjectedNormal(prior, 4)
+    nn.init.zeros_(head.linear.weight)
+    for length in (0.0, 0.5, 3.0, 10.0):
+        bias = torch.zeros(dimensions)
+        bias[0] = length
+        with torch.no_grad():
+            head.linear.bias.copy_(bias)
+        for angle in (0.0, 1.0, 2.5, math.pi):
+            to = torch.zeros(dimensions)
+            to[:2] = torch.tensor([math.cos(angle), math.sin(angle)])
+            along = length * math.cos(angle)
+            peak = max(along, 0.0)
+
+            def ray(x, along=along, peak=peak):
+                # Relative to its greatest, which on the far side is next to nothing.
+                return x ** (dimensions - 1) * math.exp(
+                    (peak - along) ** 2 / 2 - (x - along) ** 2 / 2
+                )
+
+            integral, _ = scipy.integrate.quad(ray, 0.0, peak + 40.0, points=[peak + 0.1, peak + 5])
+            truth = math.log(integral) - (peak - along) ** 2 / 2
+            truth -= (length**2 - along**2) / 2 + dimensions / 2 * math.log(2 * math.pi)
+            score = head(torch.zeros(1, 4)).log_prob(to)
+            assert score.item() == pytest.approx(truth, abs=2e-4, rel=1e-5)
+        head.zero_grad()
+        head(torch.zeros(1, 4)).log_prob(to).sum().backward()
+        if length:
+            # Less sure, since the answer is behind.
+            assert head.linear.bias.grad[0] < -0.1
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -488,14 +564,16 @@ def test_an_angle_in_an_interval_is_told_inside_it():
         (dist.Bernoulli(0.5), families.OneHotCategorical),
         (dist.GeneralizedPareto(*torch.tensor([0.0, 1.0, 0.1])), families.Beta),
         (dist.Exponential(1.0), families.LogitNormal),
-        (dist.Normal(0.0, 1.0), families.TransformedNormal),
-        (UNIFORM, families.TransformedNormal),
-        (dist.ProjectedNormal(torch.zeros(3)), families.TransformedNormal),
-        (dist.Poisson(1.0), families.TransformedNormal),
+        (dist.Normal(0.0, 1.0), families.LogNormal),
+        (UNIFORM, families.LogNormal),
+        (dist.ProjectedNormal(torch.zeros(3)), families.LogNormal),
+        (dist.Dirichlet(torch.ones(3)), families.LogNormal),
+        (dist.Poisson(1.0), families.LogNormal),
         (dist.Bernoulli(0.5), families.DiscretizedLogistic),
         (dist.Multinomial(2, torch.ones(3)), families.DiscretizedLogistic),
         (UNIFORM, families.DiscretizedLogistic),
         (dist.ProjectedNormal(torch.zeros(5)), families.ProjectedNormal),
+        (dist.ProjectedNormal(torch.zeros(3)), partial(families.ProjectedNormal, floor=1e-3)),
         (dist.Dirichlet(torch.ones(3)), families.ProjectedNormal),
     ],
     ids=str,
@@ -545,8 +623,13 @@ def test_families_refuse_supports_they_cannot_cover(prior, family, says):
 
 @pytest.mark.parametrize(
     "prior",
-    [dist.Multinomial(3, torch.ones(3)), dist.Multinomial(3, torch.ones(2, 3)).to_event(1)],
-    ids=str,
+    [
+        dist.Multinomial(3, torch.ones(3)),
+        dist.LKJCholesky(2),
+        dist.MixtureSameFamily(COMPONENTS, dist.Categorical(torch.ones(2, 3))),
+        dist.MixtureSameFamily(COMPONENTS, dist.Poisson(torch.ones(2, 3)).to_event(1)),
+    ],
+    ids=lambda prior: str(prior)[:20],
 )
 def test_uncovered_supports_are_refused_by_name(prior):
     with pytest.raises(DeclarationError, match=r"code 'odd'.*support.*posterior="):

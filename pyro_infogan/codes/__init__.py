@@ -13,6 +13,7 @@ from .element import (
     flattened,
     form_of,
     has_ends,
+    has_heavy_tails,
     is_angle,
     is_direction,
     is_share,
@@ -29,7 +30,7 @@ from .element import (
 )
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
-from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked, mapped
+from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked
 
 __all__ = [
     "NOISE",
@@ -48,6 +49,7 @@ __all__ = [
     "flattened",
     "form_of",
     "has_ends",
+    "has_heavy_tails",
     "is_angle",
     "is_direction",
     "is_masked",
@@ -57,7 +59,6 @@ __all__ = [
     "least_and_greatest",
     "lies_on",
     "log_prob",
-    "mapped",
     "names_of",
     "placed",
     "reach",

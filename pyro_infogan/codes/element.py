@@ -1,5 +1,6 @@
 """What follows from one code's prior: its support, its scale, its score, its encoding."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from functools import singledispatch
@@ -13,10 +14,11 @@ from pyro import poutine
 from pyro.distributions import constraints
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ..errors import DeclarationError
+from ..randomness import seeded
 
 __all__ = [
     "base_support",
@@ -26,6 +28,7 @@ __all__ = [
     "flattened",
     "form_of",
     "has_ends",
+    "has_heavy_tails",
     "is_angle",
     "is_direction",
     "is_share",
@@ -33,6 +36,7 @@ __all__ = [
     "least_and_greatest",
     "lies_on",
     "log_prob",
+    "mapped",
     "placed",
     "reach",
     "sample",
@@ -43,6 +47,10 @@ __all__ = [
 
 
 _HELD = "__CF"
+# Draws that tell where the middle of a distribution is; and how many times its spread a standard
+# deviation may be before it tells of the tails.
+_MIDDLE = 10_000
+_HEAVY = 10.0
 
 Units = tuple[Tensor, Tensor]
 """Centre and scale of a code, which broadcast to its event shape."""
@@ -148,8 +156,10 @@ def least_and_greatest(prior: Distribution) -> tuple[Tensor, Tensor]:
         if isinstance(base, MixtureSameFamilyConstraint):
             components.append(-1 - base.event_dim)
         base = base.base_constraint
-    if isinstance(base, type(constraints.boolean)):
+    if isinstance(base, type(constraints.boolean) | type(constraints.simplex)):
         low, high = torch.tensor(0.0), torch.tensor(1.0)
+    elif isinstance(base, type(constraints.sphere)):
+        low, high = torch.tensor(-1.0), torch.tensor(1.0)
     else:
         low, high = (end.float() for end in bounds(base))
     for axis in reversed(components):
@@ -297,17 +307,51 @@ def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tens
 
 @singledispatch
 def _unit(base: constraints.Constraint, prior: Any) -> Units:
+    """Mean and standard deviation, where there are any."""
     del base
-    return _moments(prior)
+    centre, scale, known = _moments(prior)
+    return centre.where(known, centre.new_tensor(0.0)), scale.where(known, scale.new_tensor(1.0))
 
 
-def _moments(prior: Any) -> Units:
+def _moments(prior: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation, and whether they are known."""
     try:
         centre, scale = prior.mean, prior.stddev
     except NotImplementedError:
-        return torch.tensor(0.0), torch.tensor(1.0)
-    known = centre.isfinite() & scale.isfinite() & (scale > 0)
-    return centre.where(known, centre.new_tensor(0.0)), scale.where(known, scale.new_tensor(1.0))
+        return torch.tensor(0.0), torch.tensor(1.0), torch.tensor(False)
+    return centre, scale, centre.isfinite() & scale.isfinite() & (scale > 0)
+
+
+def _middle(prior: Any) -> Units:
+    """Median of some draws, and half of what lies between their 16th and 84th percentiles.
+
+    Of a normal they are mean and standard deviation.
+    """
+    draws = _draws(prior).sort(0).values
+    low, median, high = (draws[round(share * (_MIDDLE - 1))] for share in (0.1587, 0.5, 0.8413))
+    spread = (high - low) / 2
+    return median, spread.where(spread > 0, spread.new_tensor(1.0))
+
+
+def _draws(prior: Any) -> Tensor:
+    with torch.no_grad(), seeded(0):
+        return prior.sample(torch.Size([_MIDDLE]))
+
+
+def _of_the_middle(base: constraints.Constraint, prior: Any) -> Units:
+    """Mean and standard deviation; where tails are heavy, or they are not known, of the middle."""
+    del base
+    centre, scale, known = _moments(prior)
+    median, spread = _middle(prior)
+    known = known & (scale <= _HEAVY * spread)
+    # Left in their own shape where they are good: one number may be that of all elements.
+    if known.all():
+        return centre, scale
+    return centre.where(known, median), scale.where(known, spread)
+
+
+for _endless in (type(constraints.real), *_ENDED):
+    _unit.register(_endless, _of_the_middle)
 
 
 @_unit.register(constraints.interval)
@@ -315,15 +359,34 @@ def _(base: Any, prior: Any) -> Units:
     low, high = bounds(base)
     # Some call a half-line an interval whose end is infinite.
     ended = low.isfinite().all() and high.isfinite().all()
-    return ((low + high) / 2, (high - low) / 2) if ended else _moments(prior)
+    return ((low + high) / 2, (high - low) / 2) if ended else _of_the_middle(base, prior)
+
+
+@_unit.register(type(constraints.sphere))
+def _(base: Any, prior: Any) -> Units:
+    del base
+    return torch.zeros(prior.event_shape), torch.ones(prior.event_shape)
+
+
+def has_heavy_tails(prior: Distribution) -> bool:
+    """Whether a few far ones of many draws make the standard deviation of any of its numbers.
+
+    Example:
+        >>> has_heavy_tails(dist.HalfCauchy(1.0)), has_heavy_tails(dist.LogNormal(0.0, 3.0))
+        (True, True)
+        >>> has_heavy_tails(dist.Exponential(1.0)), has_heavy_tails(dist.LogNormal(0.0, 1.0))
+        (False, False)
+    """
+    return bool((_draws(prior).std(0) > _HEAVY * _middle(prior)[1]).any())
 
 
 def unit(prior: Distribution) -> Units:
     """Centre and scale that bring a prior of numbers to the networks' range.
 
     An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
-    support to mean 0 and standard deviation 1 (to itself where those do not exist). The paper's
-    U(−1, 1) and a standard normal stay as they are.
+    support to mean 0 and standard deviation 1. Of the real line and of half-lines, where those are
+    not known or heavy tails make them, to where the median of a standard normal is, and its 16th
+    and 84th percentiles. The paper's U(−1, 1) and a standard normal stay as they are.
 
     Returns:
         Two tensors that broadcast to the prior's event shape.
@@ -349,10 +412,40 @@ def keep_unit(module: nn.Module, prior: Distribution) -> None:
         module.register_buffer(name, value.clone())
 
 
+def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
+    """``value`` with ``fn`` applied to every tensor inside a distribution.
+
+    Distributions have no ``to``: this is what lets a prior follow its module to another device.
+    """
+    # A transform and its inverse hold each other.
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)]
+    if isinstance(value, Tensor):
+        return fn(value)
+    if isinstance(value, Distribution | Transform | constraints.Constraint):
+        moved = seen[id(value)] = copy.copy(value)
+        vars(moved).update({name: mapped(item, fn, seen) for name, item in vars(value).items()})
+        if vars(moved).get("_validate_args"):
+            # expand() keeps the setting of its time; a copy goes by the one of its use.
+            del vars(moved)["_validate_args"]
+        return moved
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return type(value)(mapped(item, fn, seen) for item in value)
+    return value
+
+
 @singledispatch
 def log_prob(prior: Distribution, value: Tensor) -> Tensor:
     """Log p(c) in nats, (*), of draws (*, event shape)."""
-    return prior.log_prob(value)
+    if prior.has_enumerate_support or not support(prior).is_discrete:
+        return prior.log_prob(value)
+    # Of large counts it is a difference of numbers that float32 has too few digits for.
+    return mapped(prior, _doubled).log_prob(value.double()).to(value.dtype)
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 @log_prob.register(dist.Uniform)

@@ -86,12 +86,11 @@ class Marginal(TorchDistribution):
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws, of shape (*sample_shape, *batch shape, *event shape)."""
-        draws = self.conditionals.sample(torch.Size(sample_shape))
-        axis = len(sample_shape)
-        chosen = torch.randint(draws.shape[axis], tuple(sample_shape), device=draws.device)
-        index = chosen.reshape(*chosen.shape, *[1] * (draws.dim() - axis))
-        index = index.expand(*chosen.shape, 1, *draws.shape[axis + 1 :])
-        return draws.gather(axis, index).squeeze(axis)
+        n, several = math.prod(sample_shape), self.conditionals.batch_shape[0]
+        # As often of each as need be, and so many of all: none is drawn for nothing.
+        draws = self.conditionals.sample(torch.Size([math.ceil(n / several)])).flatten(0, 1)
+        chosen = draws[torch.randperm(len(draws), device=draws.device)[:n]]
+        return chosen.reshape(*sample_shape, *chosen.shape[1:])
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of the mixture, in nats."""

@@ -1,6 +1,5 @@
 """Two ways to declare codes, one form: a Pyro program that draws, scores and knows its entropy."""
 
-import copy
 import itertools
 import keyword
 import math
@@ -19,7 +18,7 @@ from torch.distributions import Distribution, Transform, TransformedDistribution
 
 from ..errors import DataError, DeclarationError, InfoGANError, in_short
 from ..randomness import seeded
-from .element import base_support, bounds, has_ends, log_prob, sample, support, traced
+from .element import base_support, bounds, log_prob, mapped, sample, support, traced
 from .joint import Marginal
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "Entropy",
     "Independent",
     "is_masked",
-    "mapped",
     "nothing",
 ]
 
@@ -77,29 +75,6 @@ class Entropy(NamedTuple):
         """
         nats, errors = zip(*parts, strict=True)
         return cls(sum(nats), sum(errors))
-
-
-def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
-    """``value`` with ``fn`` applied to every tensor inside a distribution.
-
-    Distributions have no ``to``: this is what lets a prior follow its module to another device.
-    """
-    # A transform and its inverse hold each other.
-    seen = {} if seen is None else seen
-    if id(value) in seen:
-        return seen[id(value)]
-    if isinstance(value, Tensor):
-        return fn(value)
-    if isinstance(value, Distribution | Transform | constraints.Constraint):
-        moved = seen[id(value)] = copy.copy(value)
-        vars(moved).update({name: mapped(item, fn, seen) for name, item in vars(value).items()})
-        if vars(moved).get("_validate_args"):
-            # expand() keeps the setting of its time; a copy goes by the one of its use.
-            del vars(moved)["_validate_args"]
-        return moved
-    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return type(value)(mapped(item, fn, seen) for item in value)
-    return value
 
 
 def _checked_name(name: object) -> str:
@@ -677,8 +652,9 @@ def _learns(distribution: Distribution) -> bool:
 
 
 def _ends(distribution: Distribution) -> list[Tensor]:
-    """Those of the part of a line that a distribution lies on; none, where it has none."""
-    return list(bounds(base_support(distribution))) if has_ends(distribution) else []
+    """Those of what a distribution's numbers may be, one of them infinite at most; else none."""
+    ends = bounds(base_support(distribution))
+    return list(ends) if any(end.isfinite().any() for end in ends) else []
 
 
 def _has_fixed_ends(distribution: Distribution) -> bool:

@@ -4,7 +4,7 @@ import math
 from functools import singledispatch
 from typing import Any
 
-from ..controls import Choice, Control, Dial, Panel, Share, Slider, Switch
+from ..controls import Choice, Control, Dial, Linked, Panel, Slider, Switch
 from ..infogan import InfoGAN
 
 __all__ = ["described"]
@@ -23,7 +23,7 @@ def described(gan: InfoGAN) -> list[dict[str, Any]]:
     - ``switch``: the same with two options, off and on;
     - ``slider``: from ``low`` to ``high`` by ``step``, of which ``inside`` is the prior's range.
       Shown numbers times ``factor`` are the code's, and carry a ``unit``;
-    - ``share``: a slider of one number of several, ``among``, whose ``power`` sums to 1.
+    - ``linked``: a slider of one number of several, ``among``, whose ``power`` sums to 1.
 
     Args:
         gan: whose codes; they may depend on each other.
@@ -89,9 +89,14 @@ def _(control: Slider, among: list[int]) -> dict[str, Any]:
 
 
 @_described.register
-def _(control: Share, among: list[int]) -> dict[str, Any]:
+def _(control: Linked, among: list[int]) -> dict[str, Any]:
     own = {"among": among, "power": control.power}
-    return {"kind": "share", "step": (control.high - control.low) / _STEPS, **own, **_ends(control)}
+    return {
+        "kind": "linked",
+        "step": (control.high - control.low) / _STEPS,
+        **own,
+        **_ends(control),
+    }
 
 
 @_described.register

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -14,8 +15,9 @@ from ..codes import (
     CodePrior,
     Key,
     Marginal,
+    base_support,
+    bounds,
     element_of,
-    has_ends,
     is_masked,
     lies_on,
     names_of,
@@ -93,8 +95,7 @@ class Posterior(nn.Module):
             if key in chosen:
                 family = chosen[key]
             else:
-                # What moves is a number with ends, which the default of its support may keep.
-                family = families.Normal if moving else families.default(code)
+                family = _anywhere(code) if moving else families.default(code)
             self.families[key] = family
             head = _checked_fit(code, built(family, code, features, **A_FAMILY), features)
             if moving:
@@ -285,6 +286,13 @@ def _checked_fit(prior: Distribution, head: nn.Module, features: int) -> nn.Modu
     return head
 
 
+def _anywhere(prior: Distribution) -> families.Family:
+    """The default of numbers with ends that do not stay: what may tell any number."""
+    if support(prior).is_discrete:
+        return partial(families.DiscretizedLogistic, ends=False)
+    return families.Normal
+
+
 def _check_unbounded(head: nn.Module, features: int) -> None:
     """Refuse a family with ends for codes that will not stay between the declared ones.
 
@@ -292,13 +300,14 @@ def _check_unbounded(head: nn.Module, features: int) -> None:
     """
     with torch.no_grad(), seeded(0):
         posterior = _first(head, features)
-    if has_ends(posterior):
+    if any(end.isfinite().any() for end in bounds(base_support(posterior))):
         raise DeclarationError(
             "posterior",
             got=f"a family inside {support(posterior)}",
-            expected="one of the real line: the code's ends learn, or follow other codes "
-            "without a known limit",
-            fix="Use a family such as families.Normal.",
+            expected="one without ends: those of the code learn, or follow other codes without a "
+            "known limit",
+            fix="Use families.Normal, or partial(families.DiscretizedLogistic, ends=False) for "
+            "whole numbers.",
         )
 
 

@@ -151,7 +151,7 @@ function value(control, step, steps) {
 /** @param {number[]} held @param {Control} control @param {number[]} values */
 function set(held, control, values) {
   control.at.forEach((place, index) => { held[place] = values[index]; });
-  if (control.kind !== "share") return;
+  if (control.kind !== "linked") return;
   // The others make room, in the proportions that they have.
   const others = control.among.filter((place) => place !== control.at[0]);
   const root = 1 / control.power;

@@ -18,14 +18,22 @@ from pyro.distributions import constraints
 from torch import nn
 from torch.distributions import Distribution
 
-from ...codes import is_angle, reach
+from ...codes import has_heavy_tails, is_angle, reach
 from ...errors import DeclarationError
-from .bounded import Beta, Dirichlet, LogitNormal, Spline, TruncatedNormal, VonMises
+from .bounded import (
+    Beta,
+    Dirichlet,
+    LogitNormal,
+    LogNormal,
+    Spline,
+    TruncatedNormal,
+    VonMises,
+)
+from .directions import ProjectedNormal
 from .discrete import Bernoulli, Categorical, DiscretizedLogistic, OneHotCategorical
 from .flows import Zuko
 from .head import Head
 from .real import FixedNormal, Laplace, MixtureOfNormals, MultivariateNormal, Normal, StudentT
-from .transformed import ProjectedNormal, TransformedNormal
 
 __all__ = [
     "Bernoulli",
@@ -37,6 +45,7 @@ __all__ = [
     "FixedNormal",
     "Head",
     "Laplace",
+    "LogNormal",
     "LogitNormal",
     "MixtureOfNormals",
     "MultivariateNormal",
@@ -45,7 +54,6 @@ __all__ = [
     "ProjectedNormal",
     "Spline",
     "StudentT",
-    "TransformedNormal",
     "TruncatedNormal",
     "VonMises",
     "Zuko",
@@ -62,13 +70,14 @@ def _for_support(support: Any) -> Family:
         "the default posterior",
         got=f"support {support}",
         expected="categories, one-hot, boolean, whole numbers, the real line or a part of it, an "
-        "angle, shares, a direction or correlations",
+        "angle, shares or a direction",
         fix="Choose a family for the code: InfoGAN(..., posterior={name: family}).",
     )
 
 
 _for_support.register(constraints.integer_interval, lambda support: Categorical)
 _for_support.register(type(constraints.nonnegative_integer), lambda support: DiscretizedLogistic)
+_for_support.register(type(constraints.integer), lambda support: DiscretizedLogistic)
 _for_support.register(type(constraints.one_hot), lambda support: OneHotCategorical)
 _for_support.register(type(constraints.boolean), lambda support: Bernoulli)
 _for_support.register(type(constraints.real), lambda support: Normal)
@@ -79,10 +88,15 @@ _for_support.register(constraints.greater_than_eq, lambda support: TruncatedNorm
 _for_support.register(constraints.less_than, lambda support: TruncatedNormal)
 _for_support.register(type(constraints.simplex), lambda support: Dirichlet)
 _for_support.register(type(constraints.sphere), lambda support: ProjectedNormal)
-_for_support.register(type(constraints.corr_cholesky), lambda support: TransformedNormal)
-_for_support.register(type(constraints.corr_matrix), lambda support: TransformedNormal)
-# Of counts: of other mixtures the support is what their components share.
-_for_support.register(constraints.MixtureSameFamilyConstraint, lambda support: DiscretizedLogistic)
+
+
+@_for_support.register(constraints.MixtureSameFamilyConstraint)
+def _(support: Any) -> Family:
+    # Of counts without end. The categories of a mixture have no order to be told by.
+    base: Any = support.base_constraint
+    if isinstance(base, type(constraints.nonnegative_integer)):
+        return DiscretizedLogistic
+    return _for_support.dispatch(object)(support)
 
 
 def default(prior: Distribution) -> Family:
@@ -101,4 +115,8 @@ def default(prior: Distribution) -> Family:
         >>> default(dist.Categorical(torch.ones(10))).__name__
         'Categorical'
     """
-    return VonMises if is_angle(prior) else _for_support(reach(prior))
+    if is_angle(prior):
+        return VonMises
+    family = _for_support(reach(prior))
+    # Of tails as heavy a normal's log density may have no mean.
+    return LogNormal if family is TruncatedNormal and has_heavy_tails(prior) else family

@@ -13,9 +13,18 @@ from torch.nn import functional as F
 
 from ...codes import base_support, bounds, has_ends, is_angle, keep_unit, least_and_greatest
 from ...errors import DeclarationError
+from ...randomness import seeded
 from .head import FLOOR, Head, UnitHead, positive
 
-__all__ = ["Beta", "Dirichlet", "LogitNormal", "Spline", "TruncatedNormal", "VonMises"]
+__all__ = [
+    "Beta",
+    "Dirichlet",
+    "LogNormal",
+    "LogitNormal",
+    "Spline",
+    "TruncatedNormal",
+    "VonMises",
+]
 
 # Share of an interval that keeps densities finite at its edges; float32 resolves 6e-8.
 _EDGE = 1e-6
@@ -23,8 +32,11 @@ _EDGE = 1e-6
 _STEEP = 7.0
 # Scales of the prior that a cut normal's mean and scale may reach.
 _FAR = 30.0
-# Standard deviations from its mean beyond which a normal has nothing left to be cut.
-_NOTHING = 1e4
+# Standard deviations past its other end, and past its mean, where a normal has nothing left to cut.
+_NOTHING = 100.0
+# Draws of a prior that tell where the logarithms of its distances lie; and the least distance.
+_PLACED = 10_000
+_TINY = torch.finfo(torch.float32).tiny
 # Log-probability under which the normal's own quantile function is told by its logarithm.
 _TAIL = -20.0
 # Share of an end's size by which rounding may put a draw beyond it.
@@ -282,10 +294,11 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
         """
         loc, scale = self.loc.double(), self.scale.double()
         # Where there is no end, one from which no gradient comes: that of an infinite one is none.
-        start, end = (
-            torch.where(end.isfinite(), (end.where(end.isfinite(), loc) - loc) / scale, nothing)
-            for end, nothing in ((self.low, -_NOTHING), (self.high, _NOTHING))
-        )
+        below, above = self.low.isfinite(), self.high.isfinite()
+        start = (self.low.where(below, loc) - loc) / scale
+        end = (self.high.where(above, loc) - loc) / scale
+        far = _NOTHING + torch.maximum(start.abs(), end.abs()).detach()
+        start, end = start.where(below, -far), end.where(above, far)
         upper = start + end > 0
         sign = torch.where(upper, -1.0, 1.0)
         return torch.where(upper, -end, start), torch.where(upper, -start, end), sign
@@ -339,6 +352,93 @@ def _newton(x: Tensor, log_p: Tensor) -> Tensor:
     # Φ/φ, without either.
     inverse_slope = math.sqrt(math.pi / 2) * torch.special.erfcx(-x / math.sqrt(2))
     return x - (torch.special.log_ndtr(x) - log_p) * inverse_slope
+
+
+class LogNormal(Head):
+    """A normal of the logarithm of the distance from where the prior's half-line ends.
+
+    Numbers near the end are told as finely, for their distance from it, as those far off.
+
+    Args:
+        prior: a prior on a half-line, or a vector of such.
+        features: width of Q's last hidden layer.
+        floor: least standard deviation of the logarithm, as a share of the one that the prior's
+            draws have.
+    """
+
+    end: Tensor
+    way: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
+        low, high = least_and_greatest(prior)
+        if not has_ends(prior) or not (low.isfinite() ^ high.isfinite()).all():
+            raise DeclarationError(
+                "families.LogNormal",
+                got=f"a prior with support {base_support(prior)}",
+                expected="a half-line",
+                fix="Use families.LogitNormal for an interval, families.Normal for the real line.",
+            )
+        super().__init__(features, prior.event_shape, 2)
+        self.floor = floor
+        self.register_buffer("end", low.where(low.isfinite(), high))
+        self.register_buffer("way", torch.where(low.isfinite(), 1.0, -1.0))
+        with torch.no_grad(), seeded(0):
+            draws = prior.sample(torch.Size([_PLACED]))
+        logs = ((draws - self.end) * self.way).clamp(min=_TINY).log()
+        self.register_buffer("centre", logs.mean(0))
+        self.register_buffer("scale", logs.std(0))
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        mean, log_std = self.elements(features).unbind(-1)
+        distance = dist.LogNormal(
+            self.centre + self.scale * mean.clamp(-_FAR, _FAR),
+            self.scale * (positive(log_std.clamp(max=math.log(_FAR))) + self.floor),
+        )
+        return _FromEnd(distance, self.end, self.way).to_event(len(self.vector))
+
+
+class _FromEnd(dist.TransformedDistribution):
+    """A distance from the end of a half-line, whose density there is finite.
+
+    Args:
+        distance: its distribution, from 0 up.
+        end: where the half-line ends.
+        way: 1 where it goes up from there, −1 where down.
+    """
+
+    def __init__(self, distance: Distribution, end: Tensor, way: Tensor) -> None:
+        super().__init__(distance, [AffineTransform(end, way)])
+        self.end, self.way = end, way
+
+    @property
+    def support(self) -> constraints.Constraint:
+        infinite = torch.full_like(self.end, math.inf)
+        up = self.way > 0
+        return constraints.interval(self.end.where(up, -infinite), self.end.where(~up, infinite))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        distance = (value - self.end) * self.way
+        return self.base_dist.log_prob(distance.clamp(min=_TINY)).masked_fill(
+            distance < 0, -math.inf
+        )
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        # As far as numbers go.
+        most = torch.finfo(self.end.dtype).max
+        return super().rsample(sample_shape).clamp(-most, most)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_FromEnd":
+        del _instance
+        return _FromEnd(self.base_dist.expand(batch_shape), self.end, self.way)
 
 
 class VonMises(Head):

@@ -86,12 +86,13 @@ class DiscretizedLogistic(UnitHead):
     Args:
         prior: a prior of whole numbers, or a vector of such.
         features: width of Q's last hidden layer.
+        ends: whether it keeps to those of the prior, or may tell any whole number.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, prior: Distribution, features: int) -> None:
+    def __init__(self, prior: Distribution, features: int, ends: bool = True) -> None:
         base = base_support(prior)
         whole = base.is_discrete and base.event_dim == 0
         if not whole or isinstance(base, type(constraints.boolean)):
@@ -103,8 +104,8 @@ class DiscretizedLogistic(UnitHead):
             )
         super().__init__(prior, features, 2)
         low, high = least_and_greatest(prior)
-        self.register_buffer("low", low.clone())
-        self.register_buffer("high", high.clone())
+        self.register_buffer("low", low.clone() if ends else torch.full_like(low, -math.inf))
+        self.register_buffer("high", high.clone() if ends else torch.full_like(high, math.inf))
 
     def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
