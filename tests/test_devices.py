@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
@@ -127,6 +128,17 @@ def test_a_step_on_a_gpu_neither_waits_for_it_nor_sends_it_anything(name, monkey
     experiment = models.built_in()[name]
     gan = InfoGAN.from_experiment(experiment)
     assert step_on_a_gpu(gan, experiment.objective, monkeypatch) == []
+
+
+def test_nor_does_one_of_half_lines_counts_and_directions(monkeypatch):
+    codes = {
+        "gap": dist.Exponential(1.0),
+        "wide": dist.HalfCauchy(1.0),
+        "dots": dist.Poisson(3.0),
+        "way": dist.ProjectedNormal(torch.zeros(3)),
+    }
+    gan = InfoGAN(codes, (1, 8, 8), noise=2)
+    assert step_on_a_gpu(gan, Objective(), monkeypatch) == []
 
 
 def test_nor_does_one_with_labels(gan, monkeypatch):
