@@ -38,6 +38,7 @@ from .codes import (
     element_of,
     form_of,
     is_angle,
+    is_direction,
     reach,
     sample,
     support,
@@ -75,7 +76,8 @@ class Weighted:
         noise: (draws, n, noise), from its prior.
         log_weights: log p(x | z, c) + log p(c) − log q(c | x) in nats, (draws, n).
         posterior: each code under the weights, (n, ...): the probabilities of a categorical code
-            (n, event shape, categories), the mean of any other, around the circle for an angle.
+            (n, event shape, categories), the mean of any other, around the circle for an angle, on
+            the sphere for a direction.
     """
 
     codes: dict[str, Tensor]
@@ -204,7 +206,7 @@ def refine(
     Raises:
         DataError: for a scale or rate that is not a positive number, a count that is not a positive
             whole one, images of another shape, type or range, or a continuous code whose support
-            no bijection reaches, such as a sphere.
+            no bijection reaches, such as positive definite matrices.
 
     Example:
         >>> gan = InfoGAN({"digit": dist.Categorical(torch.ones(3))}, image_shape=(1, 8, 8))
@@ -258,7 +260,7 @@ def _check_reached(prior: CodePrior) -> None:
     """
     for name, site in prior.sites.items():
         try:
-            if not prior.is_discrete(name):
+            if not prior.is_discrete(name) and not is_direction(site):
                 biject_to(support(site))
         except NotImplementedError:
             raise DataError(
@@ -286,11 +288,12 @@ def _summary(prior: CodePrior, codes: Mapping[str, Tensor], weights: Tensor) -> 
 
 
 def _mean(prior: Distribution, values: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean (n, ...) of values (draws, n, ...), around the circle for an angle."""
+    """The weighted mean (n, ...) of values (draws, n, ...), on the circle or sphere they are on."""
     share = weights.reshape(*weights.shape, *[1] * (values.dim() - 2))
     if is_angle(prior):
         return torch.atan2((share * values.sin()).sum(0), (share * values.cos()).sum(0))
-    return (share * values).sum(0)
+    mean = (share * values).sum(0)
+    return F.normalize(mean, dim=-1) if is_direction(prior) else mean
 
 
 def _proposal(gan: InfoGAN, images: Tensor) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -425,10 +428,11 @@ class _Fit:
             if name not in self.held
         }
         starts[NOISE] = torch.zeros_like(self._noise_prior.expand(self.plates).mean)
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _Line | _Sphere] = {}
 
         def begin(name: str, prior: Distribution) -> Distribution:
-            self._lines[name] = _Line(prior, starts[name])
+            kind = _Sphere if is_direction(prior) else _Line
+            self._lines[name] = kind(prior, starts[name])
             return self._lines[name].middle(prior, self._lines[name].start)
 
         with torch.no_grad():
@@ -540,6 +544,36 @@ class _Line:
         if self._angle:
             value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
         return dist.Delta(value, event_dim=len(prior.event_shape))
+
+
+class _Sphere:
+    """A direction, fitted where it is: no bijection from a line reaches all of a sphere.
+
+    Args:
+        prior: the site's distribution.
+        start: where the fit begins, (candidates, n, event shape).
+    """
+
+    def __init__(self, prior: Distribution, start: Tensor) -> None:
+        del prior
+        self.start = start
+
+    def normal(self, name: str) -> Distribution:
+        """A projected normal, as it is in Pyro's store."""
+        # Apart, so that the direction turns as fast whatever its spread.
+        way = F.normalize(_parameter(f"{name}.loc", self.start), dim=-1)
+        spread = torch.full_like(self.start[..., :1], _NARROW)
+        spread = _parameter(f"{name}.scale", spread, constraint=softplus_positive)
+        return dist.ProjectedNormal(way / spread).to_event(self.start.dim() - 3)
+
+    def fitted(self, prior: Distribution, normal: Distribution) -> Distribution:
+        """The projected normal itself."""
+        del prior
+        return normal
+
+    def middle(self, prior: Distribution, place: Tensor) -> Distribution:
+        """A direction, as all of its draws."""
+        return dist.Delta(place, event_dim=len(prior.event_shape))
 
 
 def _inside(prior: Distribution, start: Tensor) -> Tensor:
