@@ -338,12 +338,18 @@ def _draws(prior: Any) -> Tensor:
         return prior.sample(torch.Size([_MIDDLE]))
 
 
-def _of_the_middle(base: constraints.Constraint, prior: Any) -> Units:
-    """Mean and standard deviation; where tails are heavy, or they are not known, of the middle."""
-    del base
+def _of_a_line(base: constraints.Constraint, prior: Any) -> Units:
+    """Mean and standard deviation; where they are not known, what they are of a normal's middle.
+
+    And on half-lines where heavy tails make them. About a point of the real line they may be made
+    by a part that matters, as by the slab about a spike.
+    """
     centre, scale, known = _moments(prior)
+    if known.all() and not isinstance(base, _ENDED):
+        return centre, scale
     median, spread = _middle(prior)
-    known = known & (scale <= _HEAVY * spread)
+    if isinstance(base, _ENDED):
+        known = known & (scale <= _HEAVY * spread)
     # Left in their own shape where they are good: one number may be that of all elements.
     if known.all():
         return centre, scale
@@ -351,7 +357,7 @@ def _of_the_middle(base: constraints.Constraint, prior: Any) -> Units:
 
 
 for _endless in (type(constraints.real), *_ENDED):
-    _unit.register(_endless, _of_the_middle)
+    _unit.register(_endless, _of_a_line)
 
 
 @_unit.register(constraints.interval)
@@ -359,7 +365,7 @@ def _(base: Any, prior: Any) -> Units:
     low, high = bounds(base)
     # Some call a half-line an interval whose end is infinite.
     ended = low.isfinite().all() and high.isfinite().all()
-    return ((low + high) / 2, (high - low) / 2) if ended else _of_the_middle(base, prior)
+    return ((low + high) / 2, (high - low) / 2) if ended else _of_a_line(base, prior)
 
 
 @_unit.register(type(constraints.sphere))
@@ -384,9 +390,9 @@ def unit(prior: Distribution) -> Units:
     """Centre and scale that bring a prior of numbers to the networks' range.
 
     An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
-    support to mean 0 and standard deviation 1. Of the real line and of half-lines, where those are
-    not known or heavy tails make them, to where the median of a standard normal is, and its 16th
-    and 84th percentiles. The paper's U(−1, 1) and a standard normal stay as they are.
+    support to mean 0 and standard deviation 1. On the real line, where those are not known, and on
+    half-lines, where heavy tails make them, median and percentiles 16 and 84 are brought to those
+    of a standard normal. The paper's U(−1, 1) and a standard normal stay as they are.
 
     Returns:
         Two tensors that broadcast to the prior's event shape.
