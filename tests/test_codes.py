@@ -435,6 +435,44 @@ def test_heavy_tails_are_read_by_the_middle(prior, centre, scale):
     assert least_and_greatest(prior)[0] <= low < high
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [
+        dist.LogNormal(0.0, 3.0),
+        dist.HalfCauchy(2.0),
+        dist.Pareto(20.0, 0.9),
+        dist.Cauchy(5.0, 0.1),
+        dist.StudentT(1.5, torch.tensor([0.0, 9.0]), torch.tensor([1.0, 0.1])).to_event(1),
+    ],
+    ids=str,
+)
+def test_heavy_tails_do_not_drown_what_the_generator_reads(prior):
+    """In order as the numbers are, the middle where a normal's would be, the far ones not far."""
+    torch.manual_seed(0)
+    codes = CodePrior({"c": prior})
+    values = codes.draw(20_000)["c"]
+    read = codes.encode({"c": values})["c"]
+    assert read.abs().max() < 15.0
+    middle = read.quantile(torch.tensor([0.1587, 0.5, 0.8413]), 0)
+    assert (middle[1].abs() < 0.3).all()
+    assert ((middle[2] - middle[0]) / 2 > 0.5).all()
+    assert ((middle[2] - middle[0]) / 2 < 1.5).all()
+    order = values.reshape(len(read), -1).sort(0).indices
+    assert (read.gather(0, order).diff(dim=0) >= 0).all()
+    # Far out as well as at the end, where a half-line has one.
+    low, high = codes.shown("c")
+    for end in (low, high, torch.full_like(low, 1e30)):
+        assert codes.encode({"c": end.unsqueeze(0)})["c"].isfinite().all()
+
+
+def test_light_tails_are_read_as_they_are():
+    """By mean and deviation, however far out."""
+    for prior in (dist.Exponential(2.0), dist.Normal(3.0, 2.0), dist.Gumbel(0.0, 1.0)):
+        values = torch.tensor([0.1, 5.0, 100.0])
+        read = (values - prior.mean) / prior.stddev
+        torch.testing.assert_close(encode(prior, values).squeeze(-1), read)
+
+
 def test_describing_a_prior_leaves_it_alone():
     """Some distributions keep what they are asked for, and then contradict themselves."""
     prior = dist.ZeroInflatedPoisson(torch.tensor(3.0), gate=torch.tensor(0.3))

@@ -9,15 +9,12 @@ from .element import (
     base_support,
     bounds,
     element_of,
-    encode,
     flattened,
     form_of,
     has_ends,
-    has_heavy_tails,
     is_angle,
     is_direction,
     is_share,
-    keep_unit,
     least_and_greatest,
     lies_on,
     log_prob,
@@ -26,8 +23,8 @@ from .element import (
     sample,
     support,
     traced,
-    unit,
 )
+from .encoding import Encoding, encode, has_heavy_tails, keep_unit, unit
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
 from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked
@@ -38,6 +35,7 @@ __all__ = [
     "PLATE",
     "CodePrior",
     "Declaration",
+    "Encoding",
     "Entropy",
     "Joint",
     "Key",

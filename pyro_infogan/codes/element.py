@@ -1,4 +1,4 @@
-"""What follows from one code's prior: its support, its scale, its score, its encoding."""
+"""What follows from one code's prior: its support, its kind, its score."""
 
 import copy
 import math
@@ -9,30 +9,26 @@ from typing import Any, cast
 import pyro
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from pyro import poutine
 from pyro.distributions import constraints
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Transform
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ..errors import DeclarationError
-from ..randomness import seeded
 
 __all__ = [
+    "ENDED",
     "base_support",
     "bounds",
     "element_of",
-    "encode",
     "flattened",
     "form_of",
     "has_ends",
-    "has_heavy_tails",
     "is_angle",
     "is_direction",
     "is_share",
-    "keep_unit",
     "least_and_greatest",
     "lies_on",
     "log_prob",
@@ -42,18 +38,10 @@ __all__ = [
     "sample",
     "support",
     "traced",
-    "unit",
 ]
 
 
 _HELD = "__CF"
-# Draws that tell where the middle of a distribution is; and how many times its spread a standard
-# deviation may be before it tells of the tails.
-_MIDDLE = 10_000
-_HEAVY = 10.0
-
-Units = tuple[Tensor, Tensor]
-"""Centre and scale of a code, which broadcast to its event shape."""
 
 
 def support(prior: Distribution) -> constraints.Constraint:
@@ -105,14 +93,14 @@ def bounds(interval: constraints.Constraint) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-# Parts of a line that end somewhere.
-_ENDED = (
+ENDED = (
     constraints.interval,
     constraints.half_open_interval,
     constraints.greater_than,
     constraints.greater_than_eq,
     constraints.less_than,
 )
+"""Parts of a line that end somewhere."""
 
 
 def has_ends(distribution: Distribution) -> bool:
@@ -124,7 +112,7 @@ def has_ends(distribution: Distribution) -> bool:
         >>> has_ends(dist.Normal(0.0, 1.0)), has_ends(dist.Poisson(3.0))
         (False, False)
     """
-    return isinstance(base_support(distribution), _ENDED)
+    return isinstance(base_support(distribution), ENDED)
 
 
 def reach(prior: Distribution) -> constraints.Constraint:
@@ -305,119 +293,6 @@ def placed(prior: Distribution, codes: Tensor, element: int, to: Tensor) -> Tens
     return moved.reshape(codes.shape)
 
 
-@singledispatch
-def _unit(base: constraints.Constraint, prior: Any) -> Units:
-    """Mean and standard deviation, where there are any."""
-    del base
-    centre, scale, known = _moments(prior)
-    return centre.where(known, centre.new_tensor(0.0)), scale.where(known, scale.new_tensor(1.0))
-
-
-def _moments(prior: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviation, and whether they are known."""
-    try:
-        centre, scale = prior.mean, prior.stddev
-    except NotImplementedError:
-        return torch.tensor(0.0), torch.tensor(1.0), torch.tensor(False)
-    return centre, scale, centre.isfinite() & scale.isfinite() & (scale > 0)
-
-
-def _middle(prior: Any) -> Units:
-    """Median of some draws, and half of what lies between their 16th and 84th percentiles.
-
-    Of a normal they are mean and standard deviation.
-    """
-    draws = _draws(prior).sort(0).values
-    low, median, high = (draws[round(share * (_MIDDLE - 1))] for share in (0.1587, 0.5, 0.8413))
-    spread = (high - low) / 2
-    return median, spread.where(spread > 0, spread.new_tensor(1.0))
-
-
-def _draws(prior: Any) -> Tensor:
-    with torch.no_grad(), seeded(0):
-        return prior.sample(torch.Size([_MIDDLE]))
-
-
-def _of_a_line(base: constraints.Constraint, prior: Any) -> Units:
-    """Mean and standard deviation; where they are not known, what they are of a normal's middle.
-
-    And on half-lines where heavy tails make them. About a point of the real line they may be made
-    by a part that matters, as by the slab about a spike.
-    """
-    centre, scale, known = _moments(prior)
-    if known.all() and not isinstance(base, _ENDED):
-        return centre, scale
-    median, spread = _middle(prior)
-    if isinstance(base, _ENDED):
-        known = known & (scale <= _HEAVY * spread)
-    # Left in their own shape where they are good: one number may be that of all elements.
-    if known.all():
-        return centre, scale
-    return centre.where(known, median), scale.where(known, spread)
-
-
-for _endless in (type(constraints.real), *_ENDED):
-    _unit.register(_endless, _of_a_line)
-
-
-@_unit.register(constraints.interval)
-def _(base: Any, prior: Any) -> Units:
-    low, high = bounds(base)
-    # Some call a half-line an interval whose end is infinite.
-    ended = low.isfinite().all() and high.isfinite().all()
-    return ((low + high) / 2, (high - low) / 2) if ended else _of_a_line(base, prior)
-
-
-@_unit.register(type(constraints.sphere))
-def _(base: Any, prior: Any) -> Units:
-    del base
-    return torch.zeros(prior.event_shape), torch.ones(prior.event_shape)
-
-
-def has_heavy_tails(prior: Distribution) -> bool:
-    """Whether a few far ones of many draws make the standard deviation of any of its numbers.
-
-    Example:
-        >>> has_heavy_tails(dist.HalfCauchy(1.0)), has_heavy_tails(dist.LogNormal(0.0, 3.0))
-        (True, True)
-        >>> has_heavy_tails(dist.Exponential(1.0)), has_heavy_tails(dist.LogNormal(0.0, 1.0))
-        (False, False)
-    """
-    return bool((_draws(prior).std(0) > _HEAVY * _middle(prior)[1]).any())
-
-
-def unit(prior: Distribution) -> Units:
-    """Centre and scale that bring a prior of numbers to the networks' range.
-
-    An interval is brought to [−1, 1], an angle likewise from half a turn either way, any other
-    support to mean 0 and standard deviation 1. On the real line, where those are not known, and on
-    half-lines, where heavy tails make them, median and percentiles 16 and 84 are brought to those
-    of a standard normal. The paper's U(−1, 1) and a standard normal stay as they are.
-
-    Returns:
-        Two tensors that broadcast to the prior's event shape.
-
-    Example:
-        >>> centre, scale = unit(dist.Uniform(0.0, 360.0))
-        >>> centre.item(), scale.item()
-        (180.0, 180.0)
-    """
-    if is_angle(prior):
-        element = element_of(prior)
-        centre = getattr(element, "loc", torch.zeros(element.batch_shape))
-        return centre, torch.full_like(centre, math.pi)
-    return _unit(base_support(prior), prior)
-
-
-def keep_unit(module: nn.Module, prior: Distribution) -> None:
-    """Give a module the prior's centre and scale, which follow it across devices and into files.
-
-    They stay those of the declaration, whatever the prior learns, and wherever the run is resumed.
-    """
-    for name, value in zip(("centre", "scale"), unit(prior), strict=True):
-        module.register_buffer(name, value.clone())
-
-
 def mapped(value: Any, fn: Callable[[Tensor], Tensor], seen: dict[int, Any] | None = None) -> Any:
     """``value`` with ``fn`` applied to every tensor inside a distribution.
 
@@ -466,50 +341,6 @@ def _(prior: Any, value: Tensor) -> Tensor:
     axes = prior.reinterpreted_batch_ndims
     scores = log_prob(prior.base_dist, value)
     return scores.flatten(-axes).sum(-1) if axes else scores
-
-
-@singledispatch
-def _encoded(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
-    del form
-    if not isinstance(base_support(prior), type(constraints.boolean) | type(constraints.one_hot)):
-        centre, scale = units or unit(prior)
-        value = (value - centre) / scale
-    return value.float()
-
-
-@_encoded.register(dist.Categorical)
-def _(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
-    del prior, units
-    return F.one_hot(value.long(), form.support.upper_bound + 1).float()
-
-
-@_encoded.register(dist.VonMises)
-def _(form: Any, prior: Distribution, value: Tensor, units: Units | None) -> Tensor:
-    del form, prior, units
-    return torch.stack([value.cos(), value.sin()], -1)
-
-
-def encode(prior: Distribution, value: Tensor, units: Units | None = None) -> Tensor:
-    """What the generator reads of a code.
-
-    Categories become one-hot, angles cosine and sine; booleans and one-hot codes stay as they are;
-    all others become :func:`unit` numbers.
-
-    Args:
-        prior: the code's prior, whose type decides.
-        value: draws, of shape (*, event shape).
-        units: centre and scale of a code of numbers, the prior's own by default.
-
-    Returns:
-        Floats of shape (*, width).
-
-    Example:
-        >>> encode(dist.Categorical(torch.ones(3)), torch.tensor([2, 0]))
-        tensor([[0., 0., 1.],
-                [1., 0., 0.]])
-    """
-    encoded = _encoded(form_of(prior), prior, value, units)
-    return flattened(encoded, value.dim() - len(prior.event_shape))
 
 
 def flattened(value: Tensor, batch: int) -> Tensor:

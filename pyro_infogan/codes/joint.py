@@ -10,7 +10,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from .element import base_support, bounds, flattened, has_ends, support, unit
+from .element import base_support, bounds, flattened, has_ends, support
+from .encoding import unit
 
 __all__ = ["Joint", "Marginal"]
 

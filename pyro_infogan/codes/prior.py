@@ -12,20 +12,18 @@ from torch.distributions import Distribution, constraints
 from ..errors import DataError, DeclarationError, check_names, in_short
 from ..randomness import seeded
 from .element import (
-    Units,
     base_support,
     bounds,
-    encode,
     flattened,
     form_of,
     is_angle,
     is_direction,
     is_share,
-    keep_unit,
     least_and_greatest,
     log_prob,
     support,
 )
+from .encoding import Encoding, Units
 from .joint import Joint
 from .programs import CodeProgram, Dependent, Entropy, Independent, nothing
 
@@ -131,17 +129,15 @@ class CodePrior(nn.Module):
                 if self.written is None:
                     # Copies: some transforms remember their own draws, and score no others.
                     log_prob(prior, draws.clone())
-        self._units = nn.ModuleList(nn.Module() for _ in self.sites)
         with _blaming("codes"):
             # One draw of each, for its shape, type and device.
             with torch.no_grad():
                 self._like = {name: value[0] for name, value in self.draw(1).items()}
+            self._units = nn.ModuleList(map(Encoding, self.sites.values()))
             self.widths = {
-                name: encode(prior, self._like[name]).shape[-1]
-                for name, prior in self.sites.items()
+                name: encoding(self._like[name]).shape[-1]
+                for name, encoding in zip(self.sites, self._units, strict=True)
             }
-            for module, prior in zip(self._units, self.sites.values(), strict=True):
-                keep_unit(module, prior)
             self._entropy = self.program.entropy()
             self._check_entropy()
 
@@ -248,7 +244,8 @@ class CodePrior(nn.Module):
     def encode(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each code's encoding, (*, its width), in the order of the declaration."""
         return {
-            name: encode(prior, values[name], self.unit(name)) for name, prior in self.sites.items()
+            name: encoding(values[name])
+            for name, encoding in zip(self.sites, self._units, strict=True)
         }
 
     def unit(self, name: str) -> Units:
