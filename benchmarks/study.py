@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -138,3 +139,16 @@ instance_noise = replace(
 )
 averaged = replace(mnist_paper, networks=with_trunk(lambda trunk: Averaged(trunk, 0.99)))
 torch_init = replace(mnist_paper, networks=torch_initialised)
+
+# Not of accuracy: codes of other kinds than the paper's, on a half-line, counted, and on a sphere.
+kinds = replace(
+    mnist_paper,
+    codes={
+        "many": dist.Poisson(3.0),
+        "gap": dist.Exponential(1.0),
+        "way": dist.ProjectedNormal(torch.zeros(3)),
+        "wide": dist.LogNormal(0.0, 3.0),
+    },
+    steps=400,
+    batch_size=64,
+)
