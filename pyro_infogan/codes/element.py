@@ -25,6 +25,7 @@ __all__ = [
     "element_of",
     "flattened",
     "form_of",
+    "half_line",
     "has_ends",
     "is_angle",
     "is_direction",
@@ -154,6 +155,24 @@ def least_and_greatest(prior: Distribution) -> tuple[Tensor, Tensor]:
         low = low.amax(axis) if low.dim() else low
         high = high.amin(axis) if high.dim() else high
     return low.expand(prior.event_shape), high.expand(prior.event_shape)
+
+
+def half_line(prior: Distribution) -> tuple[Tensor, Tensor] | None:
+    """Where each number's half-line ends, and 1 where it goes up from there, −1 where down.
+
+    None of a prior that lies on none.
+
+    Example:
+        >>> end, way = half_line(dist.Pareto(2.0, 3.0))
+        >>> end.item(), way.item()
+        (2.0, 1.0)
+        >>> half_line(dist.Uniform(0.0, 1.0)) is None
+        True
+    """
+    low, high = least_and_greatest(prior)
+    if not has_ends(prior) or not (low.isfinite() ^ high.isfinite()).all():
+        return None
+    return low.where(low.isfinite(), high), torch.where(low.isfinite(), 1.0, -1.0)
 
 
 def sample(site: str, distribution: Distribution) -> Tensor:

@@ -20,9 +20,8 @@ from .element import (
     element_of,
     flattened,
     form_of,
-    has_ends,
+    half_line,
     is_angle,
-    least_and_greatest,
 )
 
 __all__ = ["Encoding", "Units", "encode", "has_heavy_tails", "keep_unit", "unit"]
@@ -181,10 +180,10 @@ class Encoding(nn.Module):
         keep_unit(self, prior)
         self.axes = len(prior.event_shape)
         self._read = _reading(form_of(prior), prior)
-        if self._read is _logarithm:
-            low, high = least_and_greatest(prior)
-            self.register_buffer("end", low.where(low.isfinite(), high))
-            self.register_buffer("way", torch.where(low.isfinite(), 1.0, -1.0))
+        line = half_line(prior) if self._read is _logarithm else None
+        if line:
+            for name, value in zip(("end", "way"), line, strict=True):
+                self.register_buffer(name, value)
             logs = _logs(self, _draws(prior))
             self.register_buffer("log_centre", logs.mean(0))
             self.register_buffer("log_scale", logs.std(0))
@@ -204,8 +203,7 @@ def _reading(form: Any, prior: Distribution) -> _Reading:
     base = base_support(prior)
     if isinstance(base, type(constraints.boolean) | type(constraints.one_hot)):
         return _as_it_is
-    low, high = least_and_greatest(prior)
-    if has_ends(prior) and (low.isfinite() ^ high.isfinite()).all() and has_heavy_tails(prior):
+    if half_line(prior) and has_heavy_tails(prior):
         return _logarithm
     unknown = isinstance(base, type(constraints.real)) and not _moments(prior)[2].all()
     return _hyperbolic if unknown and has_heavy_tails(prior) else _in_units

@@ -8,12 +8,20 @@ import torch
 from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, SigmoidTransform, constraints
-from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
-from ...codes import base_support, bounds, has_ends, is_angle, keep_unit, least_and_greatest
+from ...codes import (
+    base_support,
+    bounds,
+    half_line,
+    has_ends,
+    is_angle,
+    keep_unit,
+    least_and_greatest,
+)
 from ...errors import DeclarationError
 from ...randomness import seeded
+from .ended import Ended
 from .head import FLOOR, Head, UnitHead, positive
 
 __all__ = [
@@ -242,7 +250,7 @@ class TruncatedNormal(UnitHead):
         return posterior.to_event(len(self.vector))
 
 
-class TruncatedNormalDistribution(dist.TorchDistribution):
+class TruncatedNormalDistribution(Ended):
     """N(loc, scale²) given that it falls between low and high.
 
     Args:
@@ -259,33 +267,10 @@ class TruncatedNormalDistribution(dist.TorchDistribution):
 
     has_rsample = True
 
-    def __init__(
-        self,
-        loc: Tensor,
-        scale: Tensor,
-        low: Tensor | float,
-        high: Tensor | float,
-        validate_args: bool | None = None,
-    ) -> None:
-        self.loc, self.scale, self.low, self.high = broadcast_all(loc, scale, low, high)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What the parameters may be."""
-        real = constraints.real
-        return {"loc": real, "scale": constraints.positive, "low": real, "high": real}
-
     @property
     def support(self) -> constraints.Constraint:
         """All between the ends, and they themselves."""
         return constraints.interval(self.low, self.high)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "TruncatedNormalDistribution":
-        """The same, for more draws at once."""
-        del _instance
-        parts = (part.expand(batch_shape) for part in (self.loc, self.scale, self.low, self.high))
-        return TruncatedNormalDistribution(*parts, validate_args=False)
 
     def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
         """Standardised ends, mirrored to where the normal's tail is the lower one; and the sign.
@@ -372,8 +357,8 @@ class LogNormal(Head):
     scale: Tensor
 
     def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
-        low, high = least_and_greatest(prior)
-        if not has_ends(prior) or not (low.isfinite() ^ high.isfinite()).all():
+        line = half_line(prior)
+        if not line:
             raise DeclarationError(
                 "families.LogNormal",
                 got=f"a prior with support {base_support(prior)}",
@@ -382,8 +367,8 @@ class LogNormal(Head):
             )
         super().__init__(features, prior.event_shape, 2)
         self.floor = floor
-        self.register_buffer("end", low.where(low.isfinite(), high))
-        self.register_buffer("way", torch.where(low.isfinite(), 1.0, -1.0))
+        for name, value in zip(("end", "way"), line, strict=True):
+            self.register_buffer(name, value)
         with torch.no_grad(), seeded(0):
             draws = prior.sample(torch.Size([_PLACED]))
         logs = ((draws - self.end) * self.way).clamp(min=_TINY).log()

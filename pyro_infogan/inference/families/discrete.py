@@ -7,11 +7,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
 from ...codes import base_support, least_and_greatest
 from ...errors import DeclarationError
+from .ended import Ended
 from .head import Head, UnitHead, positive
 
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "OneHotCategorical"]
@@ -119,7 +119,7 @@ class DiscretizedLogistic(UnitHead):
         return posterior.to_event(len(self.vector))
 
 
-class DiscretizedLogisticDistribution(dist.TorchDistribution):
+class DiscretizedLogisticDistribution(Ended):
     """The whole number nearest to a draw of a logistic distribution, kept between two ends.
 
     Args:
@@ -134,33 +134,10 @@ class DiscretizedLogisticDistribution(dist.TorchDistribution):
         [0.047, 0.222, 0.462, 0.269]
     """
 
-    def __init__(
-        self,
-        loc: Tensor,
-        scale: Tensor,
-        low: Tensor | float,
-        high: Tensor | float,
-        validate_args: bool | None = None,
-    ) -> None:
-        self.loc, self.scale, self.low, self.high = broadcast_all(loc, scale, low, high)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What the parameters may be."""
-        real = constraints.real
-        return {"loc": real, "scale": constraints.positive, "low": real, "high": real}
-
     @property
     def support(self) -> constraints.Constraint:
         """Whole numbers between the ends."""
         return constraints.integer_interval(self.low, self.high)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "DiscretizedLogisticDistribution":
-        """The same, for more draws at once."""
-        del _instance
-        parts = (part.expand(batch_shape) for part in (self.loc, self.scale, self.low, self.high))
-        return DiscretizedLogisticDistribution(*parts, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability, in nats."""
