@@ -27,9 +27,8 @@ from .bounded import (
     LogNormal,
     Spline,
     TruncatedNormal,
-    VonMises,
 )
-from .directions import ProjectedNormal
+from .directions import ProjectedNormal, VonMises
 from .discrete import Bernoulli, Categorical, DiscretizedLogistic, OneHotCategorical
 from .flows import Zuko
 from .head import Head

@@ -1,4 +1,4 @@
-"""A family for codes that are directions."""
+"""Families for codes that go round: angles, and directions in more dimensions."""
 
 import math
 from typing import Any
@@ -9,14 +9,77 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...codes import base_support
+from ...codes import base_support, is_angle, keep_unit
 from ...errors import DeclarationError
 from .head import FLOOR, Head
 
-__all__ = ["ProjectedNormal"]
+__all__ = ["ProjectedNormal", "VonMises"]
 
 # Below it the density's digits on the far side are lost in float64.
 _LEAST_FLOOR = 0.01
+
+
+class VonMises(Head):
+    """Location and concentration κ of an angle, from the two numbers κ (cos, sin).
+
+    For a prior on an interval, an angle is told as the number within half a turn of its middle.
+
+    κ is kept within [0.001, 10,000]: at infinity von Mises sampling would never end.
+    """
+
+    centre: Tensor
+
+    def __init__(self, prior: Distribution, features: int) -> None:
+        base = base_support(prior)
+        if isinstance(base, constraints.interval):
+            width = torch.as_tensor(base.upper_bound) - torch.as_tensor(base.lower_bound)
+            turns = bool((width > 2 * math.pi + 1e-4).any())
+        else:
+            turns = not is_angle(prior)
+        if turns:
+            # A density that repeats itself would be counted once a turn, and be no density.
+            raise DeclarationError(
+                "families.VonMises",
+                got=f"a prior with support {base}",
+                expected="an angle: dist.VonMises, or an interval of at most 2π",
+                fix="Declare the code in radians, or use families.Normal.",
+            )
+        super().__init__(features, prior.event_shape, 2)
+        self.around = not is_angle(prior)
+        keep_unit(self, prior)
+
+    def forward(self, features: Tensor) -> Distribution:
+        """Q(c | x) with batch shape (n,), from features (n, F)."""
+        cosine, sine = self.elements(features).unbind(-1)
+        # At the origin neither the angle nor the length has a gradient.
+        cosine = cosine + 1e-6
+        concentration = torch.hypot(cosine, sine).clamp(1e-3, 1e4)
+        angle = torch.atan2(sine, cosine)
+        if self.around:
+            posterior = _VonMisesAround(angle, concentration, self.centre)
+        else:
+            posterior = dist.VonMises(angle, concentration)
+        return posterior.to_event(len(self.vector))
+
+
+class _VonMisesAround(dist.VonMises):
+    """A von Mises distribution of angles told as the numbers within half a turn of a centre."""
+
+    def __init__(self, loc: Tensor, concentration: Tensor, centre: Tensor) -> None:
+        self.centre = centre
+        super().__init__(self._told(loc), concentration)
+
+    def _told(self, angle: Tensor) -> Tensor:
+        turns = (angle - self.centre + math.pi).remainder(2 * math.pi)
+        return self.centre - math.pi + turns
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self._told(super().sample(torch.Size(sample_shape)))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_VonMisesAround":
+        del _instance
+        parts = self.loc.expand(batch_shape), self.concentration.expand(batch_shape)
+        return _VonMisesAround(*parts, self.centre)
 
 
 class ProjectedNormal(Head):
