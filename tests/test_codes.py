@@ -397,7 +397,7 @@ def test_a_code_is_shown_where_it_lies_or_may_be_held(prior, usual, shown):
         (dist.NegativeBinomial(1e5, torch.tensor(0.5)), scipy.stats.nbinom(1e5, 0.5)),
         (dist.Geometric(0.3), scipy.stats.geom(0.3, loc=-1)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_counts_are_scored_in_all_their_digits(prior, truth):
     values = CodePrior({"n": prior}).draw(50)["n"]
