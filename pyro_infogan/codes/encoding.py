@@ -120,7 +120,7 @@ def has_heavy_tails(prior: Distribution) -> bool:
         scale = prior.stddev
     except NotImplementedError:
         scale = _draws(prior).std(0)
-    # Of no number it is not true either.
+    # One that is no number compares as neither, and is heavy.
     return not (scale <= _HEAVY * _middle(prior)[1]).all()
 
 
