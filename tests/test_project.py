@@ -131,7 +131,7 @@ def run_experiment(name, *experiments):
         for experiment in experiments or (None,):
             out = str(tmp_path / f"run-{experiment}")
             reference = f"{file}:{experiment}" if experiment else file
-            main(["train", reference, "--steps", "2", "--out", out])
+            main(["train", reference, "--steps", "2", "--batch-size", "16", "--out", out])
             main(["evaluate", out, "--draws", "100"])
 
     return run
