@@ -9,6 +9,7 @@ from .element import (
     base_support,
     bounds,
     element_of,
+    ends_of,
     flattened,
     form_of,
     half_line,
@@ -25,7 +26,7 @@ from .element import (
     support,
     traced,
 )
-from .encoding import Encoding, encode, has_heavy_tails, keep_unit, unit
+from .encoding import Encoding, encode, has_heavy_tails, keep_unit, log_units, unit
 from .joint import Joint, Marginal
 from .prior import CodePrior, Declaration, Key, label, names_of
 from .programs import NOISE, PIXELS, PLATE, Entropy, is_masked
@@ -45,6 +46,7 @@ __all__ = [
     "bounds",
     "element_of",
     "encode",
+    "ends_of",
     "flattened",
     "form_of",
     "half_line",
@@ -59,6 +61,7 @@ __all__ = [
     "least_and_greatest",
     "lies_on",
     "log_prob",
+    "log_units",
     "names_of",
     "placed",
     "reach",

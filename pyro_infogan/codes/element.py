@@ -23,6 +23,7 @@ __all__ = [
     "base_support",
     "bounds",
     "element_of",
+    "ends_of",
     "flattened",
     "form_of",
     "half_line",
@@ -114,6 +115,12 @@ def has_ends(distribution: Distribution) -> bool:
         (False, False)
     """
     return isinstance(base_support(distribution), ENDED)
+
+
+def ends_of(distribution: Distribution) -> list[Tensor]:
+    """Those of what a distribution's numbers may be, one of them infinite at most; else none."""
+    ends = bounds(base_support(distribution))
+    return list(ends) if any(end.isfinite().any() for end in ends) else []
 
 
 def reach(prior: Distribution) -> constraints.Constraint:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial, singledispatch
-from typing import Any
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
@@ -24,7 +24,7 @@ from .element import (
     is_angle,
 )
 
-__all__ = ["Encoding", "Units", "encode", "has_heavy_tails", "keep_unit", "unit"]
+__all__ = ["Encoding", "Units", "encode", "has_heavy_tails", "keep_unit", "log_units", "unit"]
 
 Units = tuple[Tensor, Tensor]
 """Centre and scale of a code, which broadcast to its event shape."""
@@ -180,13 +180,10 @@ class Encoding(nn.Module):
         keep_unit(self, prior)
         self.axes = len(prior.event_shape)
         self._read = _reading(form_of(prior), prior)
-        line = half_line(prior) if self._read is _logarithm else None
-        if line:
-            for name, value in zip(("end", "way"), line, strict=True):
-                self.register_buffer(name, value)
-            logs = _logs(self, _draws(prior))
-            self.register_buffer("log_centre", logs.mean(0))
-            self.register_buffer("log_scale", logs.std(0))
+        if self._read is _logarithm:
+            names = ("end", "way", "log_centre", "log_scale")
+            for name, buffer in zip(names, log_units(prior), strict=True):
+                self.register_buffer(name, buffer)
 
     def forward(self, value: Tensor) -> Tensor:
         """Floats (*, width) of values (*, event shape)."""
@@ -245,12 +242,26 @@ def _hyperbolic(encoding: Encoding, value: Tensor) -> Tensor:
 
 
 def _logarithm(encoding: Any, value: Tensor) -> Tensor:
-    read = (_logs(encoding, value) - encoding.log_centre) / encoding.log_scale
-    return read.clamp(-_FURTHEST, _FURTHEST)
+    read = _log_distance(value, encoding.end, encoding.way) - encoding.log_centre
+    return (read / encoding.log_scale).clamp(-_FURTHEST, _FURTHEST)
 
 
-def _logs(encoding: Any, value: Tensor) -> Tensor:
-    return ((value - encoding.end) * encoding.way).clamp(min=_TINY).log()
+def _log_distance(value: Tensor, end: Tensor, way: Tensor) -> Tensor:
+    return ((value - end) * way).clamp(min=_TINY).log()
+
+
+def log_units(prior: Distribution) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where a half-line ends, its way, and mean and deviation of the logarithm of the distance.
+
+    Args:
+        prior: a prior that :func:`~pyro_infogan.codes.half_line` knows.
+
+    Returns:
+        Four tensors of the prior's event shape.
+    """
+    end, way = cast(tuple[Tensor, Tensor], half_line(prior))
+    logs = _log_distance(_draws(prior), end, way)
+    return end, way, logs.mean(0), logs.std(0)
 
 
 def encode(prior: Distribution, value: Tensor) -> Tensor:

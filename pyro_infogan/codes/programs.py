@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Transform, TransformedDistribution
 
 from ..errors import DataError, DeclarationError, InfoGANError, in_short
 from ..randomness import seeded
-from .element import base_support, bounds, log_prob, mapped, sample, support, traced
+from .element import base_support, ends_of, log_prob, mapped, sample, support, traced
 from .joint import Marginal
 
 __all__ = [
@@ -456,7 +456,7 @@ class Dependent(nn.Module):
         So it does where its ends follow no others but those that can be tried at all of their
         values.
         """
-        if not _ends(self.sites[name]):
+        if not ends_of(self.sites[name]):
             return True
         choices = {
             earlier: prior.enumerate_support()
@@ -475,10 +475,10 @@ class Dependent(nn.Module):
             for column, (earlier, values) in enumerate(choices.items())
         }
         try:
-            ends = _ends(self._run(len(index), held)[name]["fn"])
+            ends = ends_of(self._run(len(index), held)[name]["fn"])
         except Exception:  # of values that never come together a program may fail as it likes
             return False
-        low, high = (end.reshape(-1) for end in _ends(self.sites[name]))
+        low, high = (end.reshape(-1) for end in ends_of(self.sites[name]))
         for end in ends:
             # One row for each choice and repetition, or one for all.
             rows = end.reshape(len(index) if end.dim() and len(end) == len(index) else 1, -1)
@@ -651,19 +651,13 @@ def _learns(distribution: Distribution) -> bool:
     return any(found)
 
 
-def _ends(distribution: Distribution) -> list[Tensor]:
-    """Those of what a distribution's numbers may be, one of them infinite at most; else none."""
-    ends = bounds(base_support(distribution))
-    return list(ends) if any(end.isfinite().any() for end in ends) else []
-
-
 def _has_fixed_ends(distribution: Distribution) -> bool:
     """Whether the ends come with the kind of distribution, as the 0 of a Gamma does."""
     return not any(isinstance(end, Tensor) for end in vars(base_support(distribution)).values())
 
 
 def _ends_learn(distribution: Distribution) -> bool:
-    return any(end.requires_grad for end in _ends(distribution))
+    return any(end.requires_grad for end in ends_of(distribution))
 
 
 def _tensors(value: Any, seen: set[int] | None = None) -> Iterator[Tensor]:

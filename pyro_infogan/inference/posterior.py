@@ -15,9 +15,8 @@ from ..codes import (
     CodePrior,
     Key,
     Marginal,
-    base_support,
-    bounds,
     element_of,
+    ends_of,
     is_masked,
     lies_on,
     names_of,
@@ -300,7 +299,7 @@ def _check_unbounded(head: nn.Module, features: int) -> None:
     """
     with torch.no_grad(), seeded(0):
         posterior = _first(head, features)
-    if any(end.isfinite().any() for end in bounds(base_support(posterior))):
+    if ends_of(posterior):
         raise DeclarationError(
             "posterior",
             got=f"a family inside {support(posterior)}",

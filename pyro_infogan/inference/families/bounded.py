@@ -16,9 +16,9 @@ from ...codes import (
     half_line,
     has_ends,
     least_and_greatest,
+    log_units,
 )
 from ...errors import DeclarationError
-from ...randomness import seeded
 from .ended import Ended
 from .head import FLOOR, Head, UnitHead, positive
 
@@ -39,8 +39,7 @@ _STEEP = 7.0
 _FAR = 30.0
 # Standard deviations past its other end, and past its mean, where a normal has nothing left to cut.
 _NOTHING = 100.0
-# Draws of a prior that tell where the logarithms of its distances lie; and the least distance.
-_PLACED = 10_000
+# The least distance from the end of a half-line.
 _TINY = torch.finfo(torch.float32).tiny
 # Log-probability under which the normal's own quantile function is told by its logarithm.
 _TAIL = -20.0
@@ -354,8 +353,7 @@ class LogNormal(Head):
     scale: Tensor
 
     def __init__(self, prior: Distribution, features: int, floor: float = FLOOR) -> None:
-        line = half_line(prior)
-        if not line:
+        if not half_line(prior):
             raise DeclarationError(
                 "families.LogNormal",
                 got=f"a prior with support {base_support(prior)}",
@@ -364,13 +362,8 @@ class LogNormal(Head):
             )
         super().__init__(features, prior.event_shape, 2)
         self.floor = floor
-        for name, value in zip(("end", "way"), line, strict=True):
-            self.register_buffer(name, value)
-        with torch.no_grad(), seeded(0):
-            draws = prior.sample(torch.Size([_PLACED]))
-        logs = ((draws - self.end) * self.way).clamp(min=_TINY).log()
-        self.register_buffer("centre", logs.mean(0))
-        self.register_buffer("scale", logs.std(0))
+        for name, buffer in zip(("end", "way", "centre", "scale"), log_units(prior), strict=True):
+            self.register_buffer(name, buffer)
 
     def forward(self, features: Tensor) -> Distribution:
         """Q(c | x) with batch shape (n,), from features (n, F)."""
